@@ -1,0 +1,1 @@
+"""How a credential is obtained from a provider and kept fresh."""

@@ -1,0 +1,179 @@
+"""The schema of a provider file: one JSON object that says how to log in and where a credential may go.
+
+Pure. Strict on purpose: an unknown key is an error, because a misspelt restriction that is silently
+dropped would widen where a credential can go.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from oauth.errors import ProviderInvalid
+from vault.model import NAME
+
+SCHEMA_VERSION: Final = 1
+"""The only value of a provider file's `schema` that this version understands."""
+
+DEFAULT_HTTPS_PORT: Final = 443
+
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_HOST = re.compile(rf"(?P<host>(?:{_LABEL}\.)+(?!\d+(?::|$)){_LABEL})(?::(?P<port>[1-9]\d{{0,4}}))?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+
+
+def _https_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme != "https" or not parts.hostname or port == 0:
+        raise ValueError("must be an https:// URL")
+    if parts.username or parts.password or parts.fragment or not url.isascii() or not url.isprintable():
+        raise ValueError("must be a plain URL without user name, password or fragment")
+    return url
+
+
+def _host(host: str) -> str:
+    match = _HOST.fullmatch(host)
+    if not match or len(match["host"]) > 253 or int(match["port"] or 1) > 65535:
+        raise ValueError("must be a lower-case host name such as 'api.example.com', with ':port' unless 443")
+    return host
+
+
+def _path(path: str) -> str:
+    if not path.startswith("/") or re.search(r"[?#%\s]|//|/\.", path):
+        raise ValueError("must be a path such as '/api/oauth2/token'")
+    return path
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"is not {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+Host = Annotated[str, AfterValidator(_host)]
+Path = Annotated[str, AfterValidator(_path)]
+HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
+EnvName = Annotated[str, _matching(_ENV_NAME, "an environment variable name in upper case")]
+Scope = Annotated[str, _matching(_SCOPE, "a scope (RFC 6749 section 3.3)")]
+ProviderName = Annotated[str, _matching(NAME, "a name of lower-case letters, digits, '.', '_' and '-'")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class OAuth2(_Strict):
+    """How to log in with OAuth 2.0."""
+
+    type: Literal["oauth2"]
+    flow: Literal["pkce"]
+    """The browser flow: authorization code over a loopback redirect (RFC 8252 section 7.3)."""
+    pkce: bool
+    """Whether the provider takes PKCE S256 (RFC 7636); without it the plain code flow is run."""
+    device_code: Literal[False] = False
+    """Reserved for RFC 8628."""
+    dcr: Literal[False] = False
+    """Reserved for dynamic client registration, RFC 7591."""
+    authorization_url: HttpsUrl
+    token_url: HttpsUrl
+    revocation_url: HttpsUrl | None = None
+    revocation_note: str | None = None
+    """What else dies with a revoked token; told to the user at logout."""
+    userinfo_url: HttpsUrl | None = None
+    account_field: str | None = None
+    """The member of the user-info answer that names the account."""
+    client_auth: Literal["client_secret_post", "client_secret_basic", "none"]
+    """How the client authenticates at the token endpoint (RFC 6749 section 2.3.1)."""
+    client_setup_url: HttpsUrl | None = None
+    """Where the user registers an application."""
+    client_setup_steps: tuple[str, ...] = Field(default=(), strict=False)
+    scopes: tuple[Scope, ...] = Field(strict=False)
+    """Requested unless the user names others."""
+    known_scopes: tuple[Scope, ...] = Field(default=(), strict=False)
+    """Every scope the provider documents; empty where that is not known."""
+    approval_scopes: tuple[Scope, ...] = Field(default=(), strict=False)
+    """Scopes the provider grants only to applications it has approved."""
+
+
+class StaticKey(_Strict):
+    """How to log in with a key that the provider shows once and that does not expire."""
+
+    type: Literal["api_key"]
+    key_setup_url: HttpsUrl | None = None
+    """Where the user finds the key."""
+
+
+class Injection(_Strict):
+    """Where the credential may go, and in which slot."""
+
+    hosts: tuple[Host, ...] = Field(min_length=1, strict=False)
+    header: HeaderName = "Authorization"
+    scheme: HeaderName | None = None
+    """The authentication scheme before the value (RFC 9110 section 11.1); None: the value stands alone."""
+    never_paths: tuple[Path, ...] = Field(default=(), strict=False)
+    """Paths that never get the credential, besides the token and revocation endpoints."""
+
+
+class EnvNames(_Strict):
+    """Which environment variable stands for which credential."""
+
+    access_token: EnvName | None = None
+    refresh_token: EnvName | None = None
+    """Removed from a child's environment and never set: refresh tokens are not exported."""
+    api_key: EnvName | None = None
+
+
+class Provider(_Strict):
+    """One service with an API and a way to log in."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: ProviderName
+    display_name: str = Field(min_length=1, max_length=64)
+    docs_url: HttpsUrl | None = None
+    base_url: HttpsUrl | None = None
+    """Where the API lives; shown to the user, trusted for nothing."""
+    auth: OAuth2 | StaticKey = Field(discriminator="type")
+    proxy: Injection
+    env: EnvNames
+
+    @property
+    def env_name(self) -> str | None:
+        """The variable that holds the placeholder in a child's environment."""
+        match self.auth:
+            case OAuth2():
+                return self.env.access_token
+            case StaticKey():
+                return self.env.api_key
+
+
+def parse_provider(text: bytes, source: str) -> Provider:
+    """Validate a provider file.
+
+    `source` is what the reader calls the file; it stands in the error.
+
+    Raises: ProviderInvalid, naming the file and the first field that is wrong.
+    """
+    try:
+        return Provider.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        place = f"{source}: {field}" if field else source
+        raise ProviderInvalid(
+            f"{place}: {problem[:1].lower()}{problem[1:]}",
+            "compare with the output of 'authsome inspect discord'",
+        ) from None

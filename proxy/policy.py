@@ -1,0 +1,123 @@
+"""`decide()`: what happens to one request.
+
+Pure, and the only place where that question is answered. Everything ambiguous refuses.
+
+| measured                                        | decision                        |
+|-------------------------------------------------|---------------------------------|
+| cleartext, slot without a placeholder           | pass                            |
+| cleartext to a rule's host, placeholder in slot | refuse: cleartext               |
+| NUL, CR or LF inside a header                   | refuse: malformed-header        |
+| request line not in origin form                 | refuse: not-origin-form         |
+| not exactly one Host, or not the dialled origin | refuse: host-mismatch           |
+| SNI of either side is not the dialled host      | refuse: sni-mismatch            |
+| upstream's certificate not verified             | refuse: upstream-untrusted      |
+| TRACE, TRACK, CONNECT                           | refuse: method                  |
+| the slot's header twice, or two slots filled    | refuse: duplicate-slot          |
+| placeholder is the whole value of one slot      | inject, unless the path forbids |
+| anything else                                   | pass                            |
+
+The checks that need no placeholder are made first: a connection whose names disagree is not one that
+an honest client makes, and the proxy ended its TLS only to reach the rule's host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from proxy import slots
+from proxy.hosts import canonical_host, parse_authority
+from proxy.model import (
+    PLACEHOLDER,
+    Decision,
+    Inject,
+    PassThrough,
+    Reason,
+    Refuse,
+    Rule,
+    Target,
+)
+from proxy.slots import Content
+
+ECHOING_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
+"""Methods whose answer may repeat the request's headers (RFC 9110 section 9.3.8), or that open a tunnel."""
+
+_PLACEHOLDER: Final = PLACEHOLDER.encode()
+_BROKEN = re.compile(rb"[\x00\r\n]")
+_AMBIGUOUS = re.compile(rb"//|\\|[\x00-\x1f\x7f]|/\.{1,2} *(?=/|;|$)|%[0-9A-Fa-f]{2}")
+
+
+def decide(rules: Sequence[Rule], target: Target) -> Decision:
+    """Inject, pass through or refuse, from the run's rules and what was measured of one request."""
+    if target.scheme != "https":
+        return _decide_cleartext(rules, target)
+    mine = [rule for rule in rules if rule.origin == target.origin]
+    if not mine:
+        # The proxy ends TLS for rule origins only; anything else here is a fault of ours.
+        return _refuse(Reason.HOST_MISMATCH, "no rule names this host")
+    if refusal := _structural_refusal(target):
+        return refusal
+    found = [(rule, slots.content(target.headers, rule.slot, _PLACEHOLDER)) for rule in mine]
+    filled = [rule for rule, what in found if what is Content.PLACEHOLDER]
+    if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):
+        return _refuse(Reason.DUPLICATE_SLOT, "the placeholder stands in more than one header")
+    if filled:
+        return _path_refusal(filled[0], target) or Inject(filled[0])
+    return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
+
+
+def _decide_cleartext(rules: Sequence[Rule], target: Target) -> Decision:
+    for rule in rules:
+        if rule.origin.host == target.origin.host and slots.content(
+            target.headers, rule.slot, _PLACEHOLDER
+        ) in (Content.PLACEHOLDER, Content.AMBIGUOUS):
+            return _refuse(Reason.CLEARTEXT, f"a credential for {rule.origin} goes over https only")
+    return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
+
+
+def _structural_refusal(target: Target) -> Refuse | None:
+    host = target.origin.host
+    if any(_BROKEN.search(name) or _BROKEN.search(value) for name, value in target.headers):
+        return _refuse(Reason.MALFORMED_HEADER, "a header holds a NUL, CR or LF")
+    if target.authority or not target.path.startswith("/"):
+        return _refuse(Reason.NOT_ORIGIN_FORM, "inside a tunnel the request line must be in origin form")
+    named = slots.values(target.headers, b"host")
+    if len(named) != 1 or parse_authority(named[0].decode("latin-1").strip(" \t"), 443) != target.origin:
+        return _refuse(Reason.HOST_MISMATCH, f"the Host header must be {target.origin}, once")
+    if canonical_host(target.client_sni or "") != host or canonical_host(target.upstream_sni or "") != host:
+        return _refuse(Reason.SNI_MISMATCH, f"the TLS server name must be {host}")
+    if not target.upstream_verified:
+        return _refuse(Reason.UPSTREAM_UNTRUSTED, f"the certificate of {host} was not verified", status=502)
+    if target.method.upper() in ECHOING_METHODS:
+        return _refuse(Reason.METHOD, f"the method {target.method.upper()} is not forwarded")
+    return None
+
+
+def _path_refusal(rule: Rule, target: Target) -> Refuse | None:
+    path = comparable_path(target.path)
+    if path is None:
+        return _refuse(Reason.AMBIGUOUS_PATH, "servers could read this path differently")
+    if path in {never.lower() for never in rule.never_paths}:
+        return _refuse(Reason.TOKEN_ENDPOINT, "a credential is never sent to a token endpoint")
+    return None
+
+
+def comparable_path(target: str) -> str | None:
+    """The path of a request target as it is compared, or None where servers could disagree on it.
+
+    Without query and parameters, percent-decoded once, without spaces at a segment's end or a final
+    slash, in lower case. An encoded slash or percent sign, a backslash, a dot segment, an empty
+    segment or a control character is read in more than one way by the servers in use.
+    """
+    raw = target.encode(errors="surrogateescape").partition(b"?")[0]
+    decoded = unquote_to_bytes(raw)
+    if b"#" in raw or _AMBIGUOUS.search(decoded) or decoded.count(b"/") != raw.count(b"/"):
+        return None
+    plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)
+    return plain.decode("latin-1").rstrip("/").lower() or "/"
+
+
+def _refuse(reason: Reason, message: str, status: int = 403) -> Refuse:
+    return Refuse(reason, message, status=status)

@@ -1,0 +1,165 @@
+"""`running_proxy()`: the proxy of one run, in the caller's event loop.
+
+The listener is up at once; mitmproxy, whose import takes longer than everything else together, is
+loaded in a thread meanwhile, and connections to rule hosts wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from proxy.authority import Authority, make_authority
+from proxy.dial import Dialer
+from proxy.errors import ProxyError
+from proxy.front import USER, Front, Prefixed, Terminate
+from proxy.model import AuditSink, CredentialSource, Origin, Rule
+
+LOOPBACK: Final = "127.0.0.1"
+BACKLOG: Final = 512
+"""Connections that may wait to be accepted."""
+
+KEYLOG_VARIABLES: Final = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
+"""With one of these set, TLS libraries write down the secrets of both sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProxy:
+    """How a child reaches the proxy of its run."""
+
+    port: int
+    certificate: str
+    """PEM of the run's certificate authority."""
+    password: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The proxy URL with the run's credentials; a secret outside of the run."""
+        return f"http://{USER}:{self.password}@{LOOPBACK}:{self.port}"
+
+
+@asynccontextmanager
+async def running_proxy(
+    *,
+    rules: Sequence[Rule],
+    source: CredentialSource,
+    audit: AuditSink,
+    roots: str,
+    dialer: Dialer,
+) -> AsyncIterator[RunningProxy]:
+    """Serve until the block ends; then every connection is closed.
+
+    `roots` are the certificates (PEM) that upstreams are verified against. Raises: ProxyError.
+    """
+    for name in KEYLOG_VARIABLES:
+        os.environ.pop(name, None)
+    authority = make_authority((rule.origin.host for rule in rules), dt.datetime.now(dt.UTC))
+    password = secrets.token_urlsafe(24)
+    core = _in_background(lambda: _load(authority, rules, source, audit, roots, dialer))
+
+    async def terminate(reader: Prefixed, writer: asyncio.StreamWriter, origin: Origin | None) -> None:
+        await (await asyncio.shield(core))(reader, writer, origin)
+
+    front = Front(
+        password=password,
+        origins={rule.origin for rule in rules},
+        dialer=dialer,
+        terminate=terminate,
+        audit=audit,
+    )
+    listener = _listen()
+    port: int = listener.getsockname()[1]
+    try:
+        async with _serving(listener, front):
+            yield RunningProxy(port, authority.certificate, password)
+    finally:
+        core.cancel()
+
+
+def _load(
+    authority: Authority,
+    rules: Sequence[Rule],
+    source: CredentialSource,
+    audit: AuditSink,
+    roots: str,
+    dialer: Dialer,
+) -> Terminate:
+    from proxy.addon import Addon
+    from proxy.handler import make_terminate
+    from proxy.tls import client_context, server_context
+
+    addon = Addon(
+        rules=rules,
+        source=source,
+        sink=audit,
+        child_contexts={host: server_context(leaf) for host, leaf in authority.leaves.items()},
+        upstream_context=client_context(roots),
+    )
+    return make_terminate(addon, dialer)
+
+
+def _in_background[T](work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run `work` in a thread that nobody waits for at exit: a child may end before mitmproxy is loaded."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(act: Callable[[], None]) -> None:
+        if not future.done():
+            act()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  (handed to whoever awaits the future)
+            act = partial(future.set_exception, error)
+        else:
+            act = partial(future.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            loop.call_soon_threadsafe(settle, act)
+
+    threading.Thread(target=run, name="authsome-core", daemon=True).start()
+    return future
+
+
+def _listen() -> socket.socket:
+    # With the protocol left at 0 asyncio would not set TCP_NODELAY on what is accepted, which costs
+    # 40 ms a request.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.bind((LOOPBACK, 0))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ProxyError(f"cannot listen on {LOOPBACK}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+@asynccontextmanager
+async def _serving(listener: socket.socket, front: Front) -> AsyncIterator[None]:
+    """Accept connections; at the end cancel those that are left."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(front.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accepted, sock=listener)
+    try:
+        yield
+    finally:
+        server.close()
+        open_connections = list(tasks)
+        for task in open_connections:
+            task.cancel()
+        await asyncio.gather(*open_connections, return_exceptions=True)

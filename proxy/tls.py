@@ -1,0 +1,70 @@
+"""The TLS contexts of a run: one for each rule host towards the child, one towards the upstreams.
+
+HTTP/1.1 is all that is offered on either side. mitmproxy's HTTP/2 has no backpressure across
+flow-control windows, so one slow client could fill the proxy's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from proxy.authority import Leaf
+
+ALPN: Final = b"http/1.1"
+_NO_PARTIAL_WILDCARDS: Final = 0x4
+"""X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS of X509_check_host(3)."""
+_NEVER_CHECK_SUBJECT: Final = 0x20
+"""X509_CHECK_FLAG_NEVER_CHECK_SUBJECT: the common name is no host name (RFC 9525 section 6.3)."""
+
+
+def server_context(leaf: Leaf) -> SSL.Context:
+    """Speak to the child as the leaf's host."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.use_certificate(leaf.certificate)
+    context.use_privatekey(leaf.key)
+    context.set_alpn_select_callback(_select_http1)
+    return context
+
+
+def _select_http1(_: SSL.Connection, offered: list[bytes]) -> bytes | SSL._NoOverlappingProtocols:
+    # A child that insists on another protocol fails in the handshake (RFC 7301 section 3.2).
+    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def client_context(roots: str) -> SSL.Context:
+    """Speak to upstreams whose certificates chain to one of `roots` (PEM)."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    context.set_alpn_protos([ALPN])
+    store = context.get_cert_store()
+    if store is None:
+        raise RuntimeError("OpenSSL gave a context without a certificate store")
+    for certificate in _certificates(roots):
+        store.add_cert(crypto.X509.from_cryptography(certificate))
+    return context
+
+
+def _certificates(roots: str) -> Sequence[x509.Certificate]:
+    return x509.load_pem_x509_certificates(roots.encode())
+
+
+def verified_connection(context: SSL.Context, host: str) -> SSL.Connection:
+    """A client connection that completes its handshake only with a certificate for `host`."""
+    connection = SSL.Connection(context)
+    connection.set_tlsext_host_name(host.encode())
+    # pyOpenSSL has no public call for this. A failure raises, and the connection is never made.
+    library = SSL._lib  # type: ignore[attr-defined]
+    parameters = library.SSL_get0_param(connection._ssl)
+    library.X509_VERIFY_PARAM_set_hostflags(parameters, _NO_PARTIAL_WILDCARDS | _NEVER_CHECK_SUBJECT)
+    name = host.encode()
+    SSL._openssl_assert(library.X509_VERIFY_PARAM_set1_host(parameters, name, len(name)) == 1)
+    connection.set_connect_state()
+    return connection

@@ -1,0 +1,1 @@
+"""What is kept, encrypted: connections, credentials and client registrations at rest."""

@@ -1,0 +1,39 @@
+"""What can go wrong with a vault. Every message is one sentence without a secret in it."""
+
+from __future__ import annotations
+
+
+class VaultError(Exception):
+    """The vault could not do what was asked; `hint` says what the reader can do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class KeyUnavailable(VaultError):
+    """The master key is missing, unreadable, or not the one this vault was made with."""
+
+
+class RecordDamaged(VaultError):
+    """A sealed record does not open: tampered with, swapped, or sealed under another key."""
+
+
+class FormatTooNew(VaultError):
+    """The vault or a record was written by a newer version; it is left as it is."""
+
+
+class LoosePermissions(VaultError):
+    """Other users of the machine could read or change a file of the vault."""
+
+
+class StorageUnavailable(VaultError):
+    """The file system refused: disk full, read-only, not a database, no locks."""
+
+
+class Conflict(VaultError):
+    """Another process stored a newer generation first; read again and decide anew."""
+
+
+class LockTimeout(VaultError):
+    """Another process has held a connection's lock for longer than the caller would wait."""

@@ -1,0 +1,110 @@
+"""The values a vault holds.
+
+Pure data: nothing here reads a clock, a file or the network. Fields that hold a secret are
+`SecretStr`, so that neither `repr` nor a log line can show them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+DEFAULT_NAME: Final = "default"
+"""The name of a profile or connection when the user gives none."""
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a profile, provider or connection may be called.
+
+Narrow on purpose: names become file names, environment words and terminal output.
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ConnectionKey:
+    """Which account is meant: `discord/work` in the profile `default`."""
+
+    profile: str
+    provider: str
+    name: str
+
+    def __post_init__(self) -> None:
+        for word in (self.profile, self.provider, self.name):
+            if not NAME.fullmatch(word):
+                raise ValueError(f"{word!r} is not a valid name")
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.name}"
+
+
+class Status(StrEnum):
+    """Whether a connection's credential can still be used."""
+
+    CONNECTED = "connected"
+    EXPIRED = "expired"
+    """The provider refused the refresh token; only a new login helps. Nothing is wiped."""
+
+
+class _Stored(BaseModel):
+    """Written to disk inside a sealed record: an unknown field is an error, never dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OAuthTokens(_Stored):
+    """An OAuth token set (RFC 6749 section 5.1)."""
+
+    kind: Literal["oauth_tokens"] = "oauth_tokens"
+    access_token: SecretStr
+    refresh_token: SecretStr | None = None
+    token_type: str = "Bearer"
+    scopes: tuple[str, ...] = ()
+    """The scopes the provider granted, which need not be those that were asked for."""
+    issued_at: float
+    """Seconds since the epoch, by this machine's clock, when the answer arrived."""
+    expires_at: float | None = None
+    """Seconds since the epoch; None where the provider did not say."""
+
+
+class ApiKey(_Stored):
+    """A static key that never expires."""
+
+    kind: Literal["api_key"] = "api_key"
+    value: SecretStr
+
+
+Credential = Annotated[OAuthTokens | ApiKey, Field(discriminator="kind")]
+"""A tagged union; a tag is never reused for another shape."""
+
+
+class Connection(_Stored):
+    """One account at one provider, as stored."""
+
+    credential: Credential
+    status: Status = Status.CONNECTED
+    requested_scopes: tuple[str, ...] = ()
+    account: str | None = None
+    """How the provider names the account (Discord: the username); shown to the user, trusted for nothing."""
+    created_at: float
+    """Seconds since the epoch."""
+    updated_at: float
+    """Seconds since the epoch."""
+
+
+class ClientRegistration(_Stored):
+    """The OAuth application the user registered with a provider (RFC 6749 section 2)."""
+
+    client_id: str
+    client_secret: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned[T]:
+    """A stored value with the generation it was read at, for compare-and-set."""
+
+    value: T
+    generation: int
+    """1 for the first write of a record, one more for each later write."""
