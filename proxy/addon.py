@@ -152,6 +152,7 @@ class Addon:
 
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:
         """The dispatcher's answer when a hook raised: nothing may go upstream."""
+        flow.metadata.pop(_NOTES, None)
         flow.response = _response(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
         flow.request.stream = False
 

@@ -35,10 +35,6 @@ Also the longest an upstream may think: mitmproxy counts that as idle time.
 MAX_REFUSED_BODY: Final = 1024 * 1024
 """Bytes read of a request that is refused, so that the child sees the refusal; then the connection ends."""
 
-logging.getLogger("mitmproxy").addHandler(logging.NullHandler())
-logging.getLogger("mitmproxy").propagate = False
-"""mitmproxy would write to the child's terminal, and its tracebacks could quote headers."""
-
 
 def make_terminate(addon: Addon, dialer: Dialer) -> Terminate:
     """The function that takes connections over from the front."""
@@ -176,13 +172,15 @@ class _Handler(server.LiveConnectionHandler):
 
     def log(
         self,
-        message: str,
-        level: int = logging.INFO,
+        message: str,  # noqa: ARG002
+        level: int = logging.INFO,  # noqa: ARG002
         exc_info: Literal[True]
         | tuple[type[BaseException], BaseException, TracebackType | None]
         | None = None,
     ) -> None:
-        """mitmproxy reports its own crashes here and leaves the connection hanging: end it."""
-        super().log(message, level, exc_info)
+        """Write nothing: mitmproxy's messages quote what a client sent, and go to the child's terminal.
+
+        It also reports its own crashes here, and leaves the connection hanging: end it.
+        """
         if exc_info and self.client in self.transports:
             self.close_connection(self.client)

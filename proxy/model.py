@@ -5,6 +5,7 @@ Pure data. `proxy` knows connections only by the name the launcher gives them ("
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -164,7 +165,5 @@ class Event:
     """The response's status; None where none came."""
 
 
-class AuditSink(Protocol):
-    """Takes an event, and raises OSError where it cannot keep it."""
-
-    def __call__(self, event: Event) -> None: ...
+AuditSink = Callable[[Event], None]
+"""Takes an event, and raises OSError where it cannot keep it."""

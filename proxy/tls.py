@@ -32,9 +32,11 @@ def server_context(leaf: Leaf) -> SSL.Context:
     return context
 
 
-def _select_http1(_: SSL.Connection, offered: list[bytes]) -> bytes | SSL._NoOverlappingProtocols:
-    # A child that insists on another protocol fails in the handshake (RFC 7301 section 3.2).
-    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+def _select_http1(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    if ALPN in offered:
+        return ALPN
+    # Ends the handshake (RFC 7301 section 3.2); the library's other way of saying no goes on without.
+    raise SSL.Error([("", "", "no application protocol")])
 
 
 def client_context(roots: str) -> SSL.Context:

@@ -1,0 +1,129 @@
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.dial import Dialer
+from proxy.errors import DialFailed
+from proxy.model import Origin
+from tests.proxy.wire import CANARY, Source, proxied
+from tests.standin import StandIn
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[int]:
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def through(port: int, scheme: str = "http", user: str = "") -> Dialer:
+    return Dialer(lambda host, port: (host, port), lambda _host, _port: f"{scheme}://{user}127.0.0.1:{port}")
+
+
+class UpstreamProxy:
+    """A CONNECT proxy that sends every tunnel to one port and remembers the heads it was sent."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heads: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+            except OSError:
+                pass
+            finally:
+                sink.close()
+
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+
+
+async def test_an_upstream_proxy_is_asked_for_a_tunnel_with_its_credentials(standin: StandIn) -> None:
+    upstream = UpstreamProxy(standin.https_port)
+    async with (
+        serving(upstream) as port,
+        proxied(standin, source=Source(), dialer=through(port, user="me:p%40ss@")) as wire,
+    ):
+        reply = await wire.get()
+        tunnel = await wire.tls("evil.example:443", "evil.example")
+        await tunnel.ask("GET /standin/echo HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        tunnel.close()
+    assert reply.status == 200
+    assert standin.wire_contains(CANARY.encode())
+    assert [head.split()[1] for head in upstream.heads] == [b"discord.com:443", b"evil.example:443"]
+    user = b"Basic " + base64.b64encode(b"me:p@ss")
+    assert all(user in head for head in upstream.heads)
+
+
+async def test_an_upstream_proxy_that_says_no_is_a_clear_refusal(standin: StandIn) -> None:
+    async def no(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with serving(no) as port, proxied(standin, dialer=through(port)) as wire:
+        reply = await wire.get()
+    assert reply.refused == "upstream-unreachable"
+    assert b"the upstream proxy answered 407 for discord.com:443" in reply.body
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 999999 X\r\n\r\n"])
+async def test_what_is_no_proxy_gives_no_tunnel(said: bytes) -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with serving(other) as port:
+        with pytest.raises(DialFailed, match="upstream proxy"):
+            await through(port).dial(Origin("discord.com", 443))
+
+
+async def test_bytes_behind_the_proxys_answer_belong_to_the_tunnel() -> None:
+    async def greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-server\r\n")
+        writer.close()
+
+    async with serving(greeting) as port:
+        reader, writer = await through(port).dial(Origin("host.example", 22))
+        assert await reader.readline() == b"SSH-2.0-server\r\n"
+        writer.close()
+
+
+async def test_a_proxy_of_another_kind_is_named_as_the_fault() -> None:
+    with pytest.raises(DialFailed, match="must be an http:// URL"):
+        await through(1, scheme="socks5").dial(Origin("discord.com", 443))
+
+
+async def test_a_name_that_does_not_resolve_is_named() -> None:
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None)
+    with pytest.raises(DialFailed, match=r"cannot connect to no-such-host\.invalid:443"):
+        await dialer.dial(Origin("no-such-host.invalid", 443))
+
+
+async def test_connect_to_changes_the_address_and_nothing_else(standin: StandIn) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def address_of(host: str, port: int) -> tuple[str, int]:
+        asked.append((host, port))
+        return "127.0.0.1", standin.https_port
+
+    async with proxied(standin, dialer=Dialer(address_of, lambda host, port: None)) as wire:
+        assert (await wire.get()).status == 200
+    assert asked == [("discord.com", 443)]
+    assert standin.seen[0].sni == "discord.com"
