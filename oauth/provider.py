@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from oauth.errors import ProviderInvalid
 from vault.model import NAME
@@ -24,7 +25,9 @@ _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?P<host>(?:{_LABEL}\.)+(?!\d+(?::|$)){_LABEL})(?::(?P<port>[1-9]\d{{0,4}}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+
+SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""What one scope may be (RFC 6749 section 3.3)."""
 
 
 def _https_url(url: str) -> str:
@@ -35,22 +38,30 @@ def _https_url(url: str) -> str:
         raise ValueError("is not a URL") from None
     if parts.scheme != "https" or not parts.hostname or port == 0:
         raise ValueError("must be an https:// URL")
-    if parts.username or parts.password or parts.fragment or not url.isascii() or not url.isprintable():
+    if parts.username or parts.password or parts.fragment or re.search(r"[^!-~]|\\", url):
         raise ValueError("must be a plain URL without user name, password or fragment")
     return url
 
 
 def _host(host: str) -> str:
     match = _HOST.fullmatch(host)
-    if not match or len(match["host"]) > 253 or int(match["port"] or 1) > 65535:
+    port = int(match["port"] or 0) if match else 0
+    if not match or len(match["host"]) > 253 or port > 65535 or port == DEFAULT_HTTPS_PORT:
         raise ValueError("must be a lower-case host name such as 'api.example.com', with ':port' unless 443")
     return host
 
 
 def _path(path: str) -> str:
-    if not path.startswith("/") or re.search(r"[?#%\s]|//|/\.", path):
+    if not path.startswith("/") or re.search(r"[^!-~]|[?#%\\]|//|/\.\.?(?:/|$)", path):
         raise ValueError("must be a path such as '/api/oauth2/token'")
     return path
+
+
+def _text(text: str) -> str:
+    # Shown in a terminal and on a page: control characters could rewrite what stands around it.
+    if not text.isprintable() or not text.strip():
+        raise ValueError("must be a line of printable text")
+    return text
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -65,9 +76,10 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 Host = Annotated[str, AfterValidator(_host)]
 Path = Annotated[str, AfterValidator(_path)]
+Text = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
 EnvName = Annotated[str, _matching(_ENV_NAME, "an environment variable name in upper case")]
-Scope = Annotated[str, _matching(_SCOPE, "a scope (RFC 6749 section 3.3)")]
+Scope = Annotated[str, _matching(SCOPE, "a scope (RFC 6749 section 3.3)")]
 ProviderName = Annotated[str, _matching(NAME, "a name of lower-case letters, digits, '.', '_' and '-'")]
 
 
@@ -90,16 +102,16 @@ class OAuth2(_Strict):
     authorization_url: HttpsUrl
     token_url: HttpsUrl
     revocation_url: HttpsUrl | None = None
-    revocation_note: str | None = None
+    revocation_note: Text | None = None
     """What else dies with a revoked token; told to the user at logout."""
     userinfo_url: HttpsUrl | None = None
-    account_field: str | None = None
+    account_field: Text | None = None
     """The member of the user-info answer that names the account."""
     client_auth: Literal["client_secret_post", "client_secret_basic", "none"]
     """How the client authenticates at the token endpoint (RFC 6749 section 2.3.1)."""
     client_setup_url: HttpsUrl | None = None
     """Where the user registers an application."""
-    client_setup_steps: tuple[str, ...] = Field(default=(), strict=False)
+    client_setup_steps: tuple[Text, ...] = Field(default=(), strict=False)
     scopes: tuple[Scope, ...] = Field(strict=False)
     """Requested unless the user names others."""
     known_scopes: tuple[Scope, ...] = Field(default=(), strict=False)
@@ -141,7 +153,7 @@ class Provider(_Strict):
 
     schema_: Literal[1] = Field(alias="schema")
     name: ProviderName
-    display_name: str = Field(min_length=1, max_length=64)
+    display_name: Text = Field(max_length=64)
     docs_url: HttpsUrl | None = None
     base_url: HttpsUrl | None = None
     """Where the API lives; shown to the user, trusted for nothing."""
@@ -169,11 +181,19 @@ def parse_provider(text: bytes, source: str) -> Provider:
     try:
         return Provider.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
-        place = f"{source}: {field}" if field else source
+        problems = error.errors(include_url=False, include_input=False)
+        # A misspelt key also shows as a missing one; the misspelling is what the reader can correct.
+        worst = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         raise ProviderInvalid(
-            f"{place}: {problem[:1].lower()}{problem[1:]}",
-            "compare with the output of 'authsome inspect discord'",
+            f"{source}: {_problem(worst)}", "compare with the output of 'authsome inspect discord'"
         ) from None
+
+
+def _problem(details: ErrorDetails) -> str:
+    path = [str(part) for part in details["loc"]]
+    if path[:1] == ["auth"] and len(path) > 1:
+        del path[1]  # the tag of the union, which is no key of the file
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        message = f"unknown key {path.pop()!r}"
+    return ": ".join(filter(None, (".".join(path), message[:1].lower() + message[1:])))

@@ -1,0 +1,172 @@
+"""The endpoints of a provider over an injected HTTP client; every failure of the network is mapped here."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from oauth.errors import ProviderUnavailable
+from oauth.protocol import (
+    REDIRECT_URI,
+    FormRequest,
+    TokenKind,
+    check_revoke_answer,
+    code_request,
+    parse_token_answer,
+    refresh_request,
+    revoke_request,
+)
+from oauth.provider import OAuth2
+from vault.model import ClientRegistration, OAuthTokens
+
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer that are read; a token answer has about 300, one with a guild a few thousand."""
+
+TIMEOUT: Final = httpx.Timeout(15.0, connect=10.0)
+"""Seconds without progress."""
+
+TOTAL_TIMEOUT: Final = 30.0
+"""Seconds for a whole exchange, against an endpoint that sends a byte at a time."""
+
+MAX_ACCOUNT: Final = 80
+"""Characters of an account name that are kept; it is shown and trusted for nothing."""
+
+_FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
+_JSON_OBJECT = TypeAdapter(dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes = field(repr=False)
+
+
+class OAuthClient:
+    """Talks to token, revocation and user-info endpoints.
+
+    `now` gives seconds since the epoch. Methods raise the errors of `oauth.errors`, whose messages hold
+    neither tokens nor bodies.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        now: Callable[[], float],
+        *,
+        total_timeout: float = TOTAL_TIMEOUT,
+    ) -> None:
+        self._http = http
+        self._now = now
+        self._total_timeout = total_timeout
+
+    async def exchange_code(
+        self,
+        auth: OAuth2,
+        client: ClientRegistration,
+        code: SecretStr,
+        *,
+        scopes: Sequence[str],
+        redirect_uri: str = REDIRECT_URI,
+        verifier: str | None = None,
+    ) -> OAuthTokens:
+        """The tokens of a code; `scopes` are those asked for, kept where the answer names none."""
+        request = code_request(auth, client, code, redirect_uri=redirect_uri, verifier=verifier)
+        answer = await self._post(request)
+        return parse_token_answer(answer.status, answer.body, self._now()).as_tokens(scopes)
+
+    async def refresh(self, auth: OAuth2, client: ClientRegistration, tokens: OAuthTokens) -> OAuthTokens:
+        """The tokens that replace `tokens`, which the provider may have killed by now.
+
+        Raises: ValueError where there is no refresh token.
+        """
+        if tokens.refresh_token is None:
+            raise ValueError("there is no refresh token")
+        answer = await self._post(refresh_request(auth, client, tokens.refresh_token))
+        parsed = parse_token_answer(answer.status, answer.body, self._now())
+        return parsed.as_tokens(tokens.scopes, tokens.refresh_token)
+
+    async def revoke(
+        self, auth: OAuth2, client: ClientRegistration, token: SecretStr, kind: TokenKind
+    ) -> None:
+        """Revoke a token (RFC 7009).
+
+        Raises: ValueError where the provider has no revocation endpoint.
+        """
+        answer = await self._post(revoke_request(auth, client, token, kind))
+        check_revoke_answer(answer.status, answer.body)
+
+    async def fetch_account(
+        self, userinfo_url: str, access_token: SecretStr, account_field: str
+    ) -> str | None:
+        """How the provider names the account; None where the answer does not say."""
+        headers = {"Authorization": f"Bearer {access_token.get_secret_value()}"}
+        answer = await self._send("GET", userinfo_url, headers, b"")
+        if answer.status != 200:
+            raise ProviderUnavailable(
+                f"the provider did not name the account (status {answer.status})", "try again later"
+            )
+        try:
+            name = _JSON_OBJECT.validate_json(answer.body).get(account_field)
+        except ValidationError:
+            return None
+        return name[:MAX_ACCOUNT] if isinstance(name, str) and name.isprintable() and name else None
+
+    async def _post(self, request: FormRequest) -> _Answer:
+        return await self._send("POST", request.url, dict((*_FORM, *request.headers)), request.body)
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+        # Uncompressed, so that the limit below bounds what is held in memory.
+        asked = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        with _mapped_errors(urlsplit(url).hostname or "the provider"):
+            async with (
+                asyncio.timeout(self._total_timeout),
+                self._http.stream(
+                    method, url, headers=asked, content=body, timeout=TIMEOUT, follow_redirects=False
+                ) as response,
+            ):
+                return _Answer(response.status_code, await _read(response))
+
+
+async def _read(response: httpx.Response) -> bytes:
+    held = bytearray()
+    async for chunk in response.aiter_bytes():
+        held += chunk
+        if len(held) > MAX_ANSWER:
+            raise ProviderUnavailable("the provider's answer is too large", "try again later")
+    return bytes(held)
+
+
+@contextmanager
+def _mapped_errors(host: str) -> Iterator[None]:
+    """Map what httpx raises.
+
+    `from None`: its exceptions hold the request, and some of their messages quote header values.
+    """
+    try:
+        yield
+    except (httpx.TimeoutException, TimeoutError):
+        raise ProviderUnavailable(f"{host} did not answer in time", "try again later") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if _is_untrusted(error):
+            raise ProviderUnavailable(
+                f"the certificate of {host} could not be verified",
+                "name the file of your private certificate authority in SSL_CERT_FILE",
+            ) from None
+        raise ProviderUnavailable(f"could not reach {host}", "check the network connection") from None
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

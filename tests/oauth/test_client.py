@@ -1,0 +1,242 @@
+"""The endpoints over real TLS, and what becomes of each failure."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from oauth.client import MAX_ANSWER, OAuthClient
+from oauth.errors import GrantRefused, OAuthError, ProviderUnavailable
+from oauth.provider import OAuth2
+from tests.oauth.endpoint import Endpoint, Script, answer, reset
+from vault.model import ClientRegistration, OAuthTokens
+
+NOW = 5_000_000.0
+CLIENT = ClientRegistration(client_id="id-1", client_secret=SecretStr("canary-secret"))
+OLD = OAuthTokens(
+    access_token=SecretStr("canary-old-access"),
+    refresh_token=SecretStr("canary-old-refresh"),
+    scopes=("identify",),
+    issued_at=NOW - 100,
+)
+BODY = json.dumps(
+    {"access_token": "canary-new-access", "token_type": "Bearer", "expires_in": 60, "refresh_token": "r2"}
+).encode()
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    with Endpoint(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(endpoint: Endpoint) -> AsyncIterator[OAuthClient]:
+    trust = ssl.create_default_context(cafile=endpoint.ca_file)
+    async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
+        yield OAuthClient(http, lambda: NOW, total_timeout=2.0)
+
+
+@pytest.fixture
+def auth(endpoint: Endpoint) -> OAuth2:
+    return OAuth2(
+        type="oauth2",
+        flow="pkce",
+        pkce=False,
+        authorization_url=f"{endpoint.url}/authorize",
+        token_url=f"{endpoint.url}/token",
+        revocation_url=f"{endpoint.url}/revoke",
+        client_auth="client_secret_post",
+        scopes=("identify",),
+    )
+
+
+def sent(endpoint: Endpoint) -> tuple[str, dict[str, str]]:
+    head, _, body = endpoint.requests[-1].partition(b"\r\n\r\n")
+    return head.decode(), {key: values[0] for key, values in parse_qs(body.decode()).items()}
+
+
+async def test_a_refresh_posts_a_form_and_gives_the_new_tokens(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    endpoint.answers.append(answer(200, BODY))
+    tokens = await client.refresh(auth, CLIENT, OLD)
+    assert tokens.access_token == SecretStr("canary-new-access")
+    assert tokens.refresh_token == SecretStr("r2")
+    assert tokens.scopes == ("identify",)
+    assert (tokens.issued_at, tokens.expires_at) == (NOW, NOW + 60)
+    head, form = sent(endpoint)
+    assert head.startswith("POST /token HTTP/1.1\r\n")
+    assert "content-type: application/x-www-form-urlencoded" in head.lower()
+    assert form == {
+        "grant_type": "refresh_token",
+        "refresh_token": "canary-old-refresh",
+        "client_id": "id-1",
+        "client_secret": "canary-secret",
+    }
+
+
+async def test_a_code_is_exchanged_for_tokens(endpoint: Endpoint, client: OAuthClient, auth: OAuth2) -> None:
+    endpoint.answers.append(answer(200, BODY))
+    tokens = await client.exchange_code(auth, CLIENT, SecretStr("c0de"), scopes=("a",), verifier="v" * 43)
+    assert tokens.scopes == ("a",)
+    assert sent(endpoint)[1]["code_verifier"] == "v" * 43
+
+
+async def test_without_a_refresh_token_there_is_nothing_to_send(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    with pytest.raises(ValueError, match="no refresh token"):
+        await client.refresh(auth, CLIENT, OLD.model_copy(update={"refresh_token": None}))
+    assert endpoint.requests == []
+
+
+async def test_a_revocation_is_sent_to_its_own_endpoint(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    endpoint.answers.append(answer(200, b"{}"))
+    await client.revoke(auth, CLIENT, SecretStr("tok"), "refresh_token")
+    head, form = sent(endpoint)
+    assert head.startswith("POST /revoke ")
+    assert (form["token"], form["token_type_hint"]) == ("tok", "refresh_token")
+
+
+async def test_a_refused_grant_is_known_as_such(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    endpoint.answers.append(answer(400, b'{"error": "invalid_grant"}'))
+    with pytest.raises(GrantRefused):
+        await client.refresh(auth, CLIENT, OLD)
+
+
+async def test_a_redirect_is_not_followed(endpoint: Endpoint, client: OAuthClient, auth: OAuth2) -> None:
+    endpoint.answers += [
+        answer(307, b"", b"Location: " + endpoint.url.encode() + b"/other"),
+        answer(200, BODY),
+    ]
+    with pytest.raises(ProviderUnavailable, match="status 307"):
+        await client.refresh(auth, CLIENT, OLD)
+    assert len(endpoint.requests) == 1
+
+
+def drip(connection: ssl.SSLSocket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    connection.recv(1)  # until the client gives up
+
+
+def endless(connection: ssl.SSLSocket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 65536)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (reset, "could not reach localhost"),
+        (b"", "could not reach localhost"),
+        (b"nonsense canary-old-refresh\r\n\r\n", "could not reach localhost"),
+        (answer(200, BODY)[:-20], "could not reach localhost"),
+        (answer(200, b"no gzip at all", b"Content-Encoding: gzip"), "could not reach localhost"),
+        (answer(200, b" " * (MAX_ANSWER + 1)), "the provider's answer is too large"),
+        (endless, "the provider's answer is too large"),
+        (answer(200, gzip.compress(bytes(MAX_ANSWER * 9)), b"Content-Encoding: gzip"), "too large"),
+        (answer(200, b"<html>"), "no usable answer (status 200)"),
+        (answer(503, b""), "no usable answer (status 503)"),
+        (answer(429, b"{}", b"Retry-After: 5"), "no usable answer (status 429)"),
+    ],
+)
+async def test_a_failure_of_the_network_or_the_server_is_an_outage(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, script: bytes | Script, message: str
+) -> None:
+    endpoint.answers.append(script)
+    with pytest.raises(ProviderUnavailable) as caught:
+        await client.refresh(auth, CLIENT, OLD)
+    assert message in str(caught.value)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_answer_of_the_largest_size_is_read(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    endpoint.answers.append(answer(200, BODY + b" " * (MAX_ANSWER - len(BODY))))
+    assert (await client.refresh(auth, CLIENT, OLD)).access_token == SecretStr("canary-new-access")
+
+
+async def test_an_endpoint_that_stalls_is_given_up(endpoint: Endpoint, auth: OAuth2) -> None:
+    trust = ssl.create_default_context(cafile=endpoint.ca_file)
+    endpoint.answers.append(drip)
+    async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
+        with pytest.raises(ProviderUnavailable, match="localhost did not answer in time"):
+            await OAuthClient(http, lambda: NOW, total_timeout=0.1).refresh(auth, CLIENT, OLD)
+
+
+async def test_a_server_whose_certificate_is_not_trusted_gets_no_request(
+    endpoint: Endpoint, auth: OAuth2
+) -> None:
+    async with httpx.AsyncClient(verify=ssl.create_default_context(), trust_env=False) as http:
+        with pytest.raises(ProviderUnavailable, match="certificate of localhost") as caught:
+            await OAuthClient(http, lambda: NOW).refresh(auth, CLIENT, OLD)
+    assert "SSL_CERT_FILE" in caught.value.hint
+    assert endpoint.requests == []
+
+
+async def test_a_server_with_another_name_gets_no_request(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
+) -> None:
+    other = auth.model_copy(update={"token_url": auth.token_url.replace("localhost", "127.0.0.1")})
+    with pytest.raises(ProviderUnavailable, match=r"certificate of 127\.0\.0\.1"):
+        await client.refresh(other, CLIENT, OLD)
+    assert endpoint.requests == []
+
+
+async def test_no_query_of_an_endpoint_stands_in_a_message(auth: OAuth2, client: OAuthClient) -> None:
+    lost = auth.model_copy(update={"token_url": "https://127.0.0.1:1/token?tenant=canary"})
+    with pytest.raises(OAuthError) as caught:
+        await client.refresh(lost, CLIENT, OLD)
+    assert str(caught.value) == "could not reach 127.0.0.1"
+
+
+async def test_a_token_that_no_header_can_carry_is_not_quoted(
+    client: OAuthClient, endpoint: Endpoint
+) -> None:
+    token = SecretStr(f"{'canary'}\r\nX: y")
+    with pytest.raises(OAuthError) as caught:
+        await client.fetch_account(f"{endpoint.url}/me", token, "username")
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("body", "account"),
+    [
+        (b'{"username": "nelly"}', "nelly"),
+        (b'{"username": "' + b"n" * 500 + b'"}', "n" * 80),
+        (b'{"username": 7}', None),
+        (b'{"username": ""}', None),
+        (b'{"username": "a\\u001b[2J"}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"<html>", None),
+    ],
+)
+async def test_the_account_is_named_where_the_provider_names_it(
+    endpoint: Endpoint, client: OAuthClient, body: bytes, account: str | None
+) -> None:
+    endpoint.answers.append(answer(200, body))
+    assert await client.fetch_account(f"{endpoint.url}/me", SecretStr("tok"), "username") == account
+    assert "authorization: bearer tok" in sent(endpoint)[0].lower()
+
+
+async def test_a_refused_account_is_an_error(endpoint: Endpoint, client: OAuthClient) -> None:
+    endpoint.answers.append(answer(401, b'{"message": "401: Unauthorized", "code": 0}'))
+    with pytest.raises(ProviderUnavailable, match="status 401"):
+        await client.fetch_account(f"{endpoint.url}/me", SecretStr("tok"), "username")
