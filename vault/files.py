@@ -1,0 +1,93 @@
+"""Files and folders that are private from birth, and the border where what the system refuses is mapped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from vault.errors import LoosePermissions, StorageUnavailable
+
+PRIVATE_FILE: Final = 0o600
+PRIVATE_FOLDER: Final = 0o700
+
+_FREE_SPACE = "free some space, then try again"
+_LOCAL_DISK = "set AUTHSOME_HOME to a folder on a local disk"
+_WRITABLE = "make the folder writable, or set AUTHSOME_HOME to one that is"
+
+_ERRNO: Final = {
+    errno.ENOSPC: ("the disk is full", _FREE_SPACE),
+    errno.EDQUOT: ("the disk quota is used up", _FREE_SPACE),
+    errno.EROFS: ("the file system is read-only", _WRITABLE),
+    errno.EACCES: ("permission was denied", _WRITABLE),
+    errno.EPERM: ("permission was denied", _WRITABLE),
+    errno.ENOLCK: ("the file system has no locks", _LOCAL_DISK),
+    errno.EOPNOTSUPP: ("the file system lacks what a vault needs", _LOCAL_DISK),
+}
+
+_SQLITE: Final = {
+    sqlite3.SQLITE_BUSY: ("another process kept it busy for too long", "try again"),
+    sqlite3.SQLITE_FULL: ("the disk is full", _FREE_SPACE),
+    sqlite3.SQLITE_READONLY: ("it is read-only", _WRITABLE),
+    sqlite3.SQLITE_CANTOPEN: ("its files cannot be opened", _WRITABLE),
+    sqlite3.SQLITE_NOTADB: ("it is not a vault", "move it away, or set AUTHSOME_HOME to another folder"),
+    sqlite3.SQLITE_CORRUPT: ("its file is damaged", "restore the vault from a backup, or move it away"),
+}
+
+
+@contextmanager
+def refusals_mapped(path: Path) -> Iterator[None]:
+    """Map every `OSError` and `sqlite3.Error` of the block to StorageUnavailable, naming `path`."""
+    try:
+        yield
+    except OSError as exc:
+        problem, hint = _ERRNO.get(exc.errno or 0, (os.strerror(exc.errno or 0).lower(), "check the folder"))
+        raise StorageUnavailable(f"cannot use {path}: {problem}", hint) from exc
+    except sqlite3.Error as exc:
+        # The low byte is the primary code; the attribute is missing on what Python itself raises.
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        problem, hint = _SQLITE.get(code, (str(exc).lower(), "check the disk, or restore from a backup"))
+        raise StorageUnavailable(f"cannot use {path}: {problem}", hint) from exc
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` with mode 0700 where it is missing; its parents follow the user's umask.
+
+    Raises: LoosePermissions for a folder that others can enter. OSError.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER)
+    except FileExistsError:
+        pass
+    else:
+        sync_folder(folder.parent)
+    require_private(folder, folder.stat())
+
+
+def require_private(path: Path, found: os.stat_result) -> None:
+    """Refuse a file or folder that another user owns or may use.
+
+    Raises: LoosePermissions.
+    """
+    mode = "700" if stat.S_ISDIR(found.st_mode) else "600"
+    if found.st_uid != os.geteuid():
+        raise LoosePermissions(
+            f"{path} belongs to another user", f"run as its owner, or 'chown {os.geteuid()} {path}'"
+        )
+    if found.st_mode & 0o077:
+        raise LoosePermissions(f"other users can use {path}", f"run 'chmod {mode} {path}'")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: fsync of a file does not cover its name (fsync(2))."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

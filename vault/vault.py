@@ -1,0 +1,233 @@
+"""Storage, sealing and master key joined: the only place where plaintext and disk meet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from vault.envelope import NONCE_BYTES, Kind, RecordId, profile_key, seal, unseal
+from vault.errors import FormatTooNew, KeyUnavailable, RecordDamaged
+from vault.keys import MasterKeySource
+from vault.model import NAME, ClientRegistration, Connection, ConnectionKey, Versioned
+from vault.storage import Storage, StoredRecord
+
+PAYLOAD_SCHEMA: Final = 1
+"""The shape of what is sealed; every version reads all shapes up to its own."""
+
+CREATION_TIMEOUT: Final = 30.0
+"""Seconds to wait while another process makes the vault: two files, a few fsyncs."""
+
+_CHECK: Final = RecordId("", "", "", Kind.CHECK)
+_CHECK_TEXT: Final = b"authsome vault"
+
+
+class _PayloadSchema(BaseModel):
+    """Read first and alone, so that a newer shape is not called damaged."""
+
+    model_config = ConfigDict(strict=True)
+
+    payload: int
+
+
+class _Payload[T: BaseModel](BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    payload: Literal[1]
+    value: T
+
+
+class Vault:
+    """Connections and client registrations, sealed before they are stored and opened when they are read.
+
+    May be used from several threads. Every method may raise StorageUnavailable.
+    """
+
+    def __init__(self, storage: Storage, master: bytes, randbytes: Callable[[int], bytes]) -> None:
+        self._storage = storage
+        self._master = master
+        self._randbytes = randbytes
+
+    @classmethod
+    def open(
+        cls,
+        storage: Storage,
+        key_source: MasterKeySource,
+        *,
+        create: bool = False,
+        randbytes: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Open the vault in `storage`, which is the vault's from here on, and closed if this raises.
+
+        `create` makes the vault, and its key, where there is none yet. An existing vault gets no new
+        key, and nothing of it is changed.
+
+        Raises: KeyUnavailable when the key is missing or another vault's; RecordDamaged, FormatTooNew,
+        LoosePermissions, LockTimeout.
+        """
+        with ExitStack() as undo:
+            undo.callback(storage.close)
+            stored = storage.get(_CHECK)
+            if stored is not None:
+                master = key_source.load()
+                _check(master, stored)
+            elif create:
+                master = _create(storage, key_source, randbytes)
+            else:
+                raise KeyUnavailable("there is no vault yet", "run 'authsome login PROVIDER' to make one")
+            undo.pop_all()
+            return cls(storage, master, randbytes)
+
+    def connection(self, key: ConnectionKey) -> Versioned[Connection] | None:
+        """Raises: RecordDamaged, FormatTooNew."""
+        return self._get(_connection_record(key), _Payload[Connection])
+
+    def connections(
+        self, profile: str
+    ) -> list[tuple[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]]:
+        """Every connection of a profile, sorted; one that does not open is there as its error."""
+        found: list[tuple[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]] = []
+        for record in self._storage.records(profile, Kind.CONNECTION):
+            # A row that somebody wrote under an impossible name cannot be opened, nor shown safely.
+            if not (NAME.fullmatch(record.provider) and NAME.fullmatch(record.name)):
+                continue
+            key = ConnectionKey(profile, record.provider, record.name)
+            try:
+                value = self.connection(key)
+            except (RecordDamaged, FormatTooNew) as error:
+                found.append((key, error))
+                continue
+            if value is not None:  # None: deleted since it was listed
+                found.append((key, value))
+        return found
+
+    def put_connection(self, key: ConnectionKey, connection: Connection, *, expected: int | None) -> int:
+        """Store a connection durably and return its new generation.
+
+        `expected` is the generation that was read; None where there was no connection.
+
+        Raises: Conflict, and nothing was stored.
+        """
+        return self._put(_connection_record(key), connection, expected)
+
+    def delete_connection(self, key: ConnectionKey) -> bool:
+        """Forget a connection; False where there was none.
+
+        Hold `lock(key)` meanwhile: the next login begins again at generation 1, and a refresh that read
+        before the deletion could take the new connection for the old one.
+        """
+        return self._storage.delete(_connection_record(key))
+
+    def client(self, profile: str, provider: str) -> Versioned[ClientRegistration] | None:
+        """Raises: RecordDamaged, FormatTooNew."""
+        return self._get(_client_record(profile, provider), _Payload[ClientRegistration])
+
+    def put_client(
+        self, profile: str, provider: str, client: ClientRegistration, *, expected: int | None
+    ) -> int:
+        """As `put_connection`, for the registration that all connections of a provider share."""
+        return self._put(_client_record(profile, provider), client, expected)
+
+    def lock(self, key: ConnectionKey, timeout: float) -> AbstractContextManager[None]:
+        """Hold a connection against every other thread and process; `timeout` is in seconds.
+
+        Not re-entrant. Raises: LockTimeout.
+        """
+        return self._storage.lock(_connection_record(key), timeout)
+
+    def version(self) -> int:
+        """A number that is another one after any process has changed anything; costs microseconds."""
+        return self._storage.version()
+
+    def close(self) -> None:
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _get[T: BaseModel](self, record: RecordId, shape: type[_Payload[T]]) -> Versioned[T] | None:
+        stored = self._storage.get(record)
+        if stored is None:
+            return None
+        key = profile_key(self._master, record.profile)
+        plaintext = unseal(key, record, stored.generation, stored.blob)
+        return Versioned(_parsed(plaintext, record, shape), stored.generation)
+
+    def _put(self, record: RecordId, value: BaseModel, expected: int | None) -> int:
+        generation = 1 if expected is None else expected + 1
+        key = profile_key(self._master, record.profile)
+        sealed = seal(key, self._randbytes(NONCE_BYTES), record, generation, _revealed(value))
+        self._storage.put(record, sealed, generation)
+        return generation
+
+
+def _create(storage: Storage, key_source: MasterKeySource, randbytes: Callable[[int], bytes]) -> bytes:
+    with storage.lock(_CHECK, CREATION_TIMEOUT):
+        stored = storage.get(_CHECK)
+        if stored is not None:
+            master = key_source.load()
+            _check(master, stored)
+            return master
+        if storage.profiles():
+            raise RecordDamaged(
+                "the vault holds records but its check record is gone", "restore the vault from a backup"
+            )
+        master = key_source.create()
+        sealed = seal(profile_key(master, ""), randbytes(NONCE_BYTES), _CHECK, 1, _CHECK_TEXT)
+        storage.put(_CHECK, sealed, 1)
+        return master
+
+
+def _check(master: bytes, stored: StoredRecord) -> None:
+    """Tell a wrong key, under which nothing opens, from one damaged record."""
+    try:
+        unseal(profile_key(master, ""), _CHECK, stored.generation, stored.blob)
+    except RecordDamaged as exc:
+        raise KeyUnavailable(
+            "the master key is not the one that this vault was made with",
+            "put the right key back; if the key is right, the vault was changed: restore it from a backup",
+        ) from exc
+
+
+def _connection_record(key: ConnectionKey) -> RecordId:
+    return RecordId(key.profile, key.provider, key.name, Kind.CONNECTION)
+
+
+def _client_record(profile: str, provider: str) -> RecordId:
+    return RecordId(profile, provider, "", Kind.CLIENT)
+
+
+def _revealed(value: BaseModel) -> bytes:
+    """The JSON that is sealed: the one place where a stored secret is written out."""
+
+    def secret(part: object) -> str:
+        if isinstance(part, SecretStr):
+            return part.get_secret_value()
+        raise TypeError(f"a {type(part).__name__} cannot be stored")
+
+    content = {"payload": PAYLOAD_SCHEMA, "value": value.model_dump()}
+    return json.dumps(content, default=secret, allow_nan=False).encode()
+
+
+def _parsed[T: BaseModel](plaintext: bytes, record: RecordId, shape: type[_Payload[T]]) -> T:
+    try:
+        schema = _PayloadSchema.model_validate_json(plaintext)
+        if schema.payload > PAYLOAD_SCHEMA:
+            raise FormatTooNew(f"{record} was stored by a newer version of authsome", "update authsome")
+        return shape.model_validate_json(plaintext).value
+    except ValidationError:
+        # Not `from` it: a validation error quotes its input, which is the secret.
+        raise RecordDamaged(
+            f"{record} holds something that this version of authsome does not understand",
+            "update authsome, or log in again",
+        ) from None
