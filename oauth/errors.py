@@ -32,7 +32,7 @@ class RequestRefused(OAuthError):
 
 
 class ProviderUnavailable(OAuthError):
-    """No usable answer: network, timeout, 429, 5xx, or a body that is not a token answer. Trying later may help."""
+    """No usable answer: network, timeout, 429, 5xx, or no token answer at all. Trying later may help."""
 
 
 class LoginFailed(OAuthError):

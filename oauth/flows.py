@@ -1,6 +1,6 @@
 """How a login or logout goes, one function per flow. All that acts is injected.
 
-A flow that fails raises an error of `oauth.errors` (or, from `on_client`, of `vault.errors`), and the
+A flow that fails raises an error of `oauth.errors` (or, from what stores, of `vault.errors`), and the
 browser that was waiting is shown the same words. A cancelled flow (Ctrl-C) closes its page and leaves
 nothing behind.
 """
@@ -46,6 +46,7 @@ async def browser_login(
     open_browser: Callable[[str], bool],
     announce: Callable[[str], None],
     on_client: Callable[[ClientRegistration], None],
+    on_login: Callable[[LoginResult], None],
     command: str | None = None,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
@@ -54,11 +55,12 @@ async def browser_login(
 
     Without a `client` the page asks for one, and `on_client` is called with each that is submitted,
     before the provider has judged it: after ClientRefused the caller should offer to replace it.
+    `on_login` stores the connection; only when it has returned does the page say that it worked.
     `scopes` are the provider's where None. `open_browser` runs in a thread and says whether it opened
     one; the address is announced in any case. `command` is what the user typed, for hints.
 
     Raises: LoginFailed (denied, timeout, port in use), GrantRefused, ClientRefused, RequestRefused,
-        ProviderUnavailable, and what `on_client` raises.
+        ProviderUnavailable, and what `on_client` and `on_login` raise.
     """
     auth = _oauth2(provider)
     command = command or f"authsome login {provider.name}"
@@ -94,6 +96,7 @@ async def browser_login(
                 except TimeoutError:
                     raise attempt.timed_out(timeout, entered=routes.client is not None) from None
                 result = await attempt.complete(brought, oauth, now, announce)
+                on_login(result)
                 callback.show(result.connection, provider)
                 return result
 
@@ -174,18 +177,23 @@ async def key_login(
     randbytes: Callable[[int], bytes],
     open_browser: Callable[[str], bool],
     announce: Callable[[str], None],
+    on_login: Callable[[Connection], None],
     command: str | None = None,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
 ) -> Connection:
     """Log in with a static key: `value`, or where that is None what the user enters in the page.
 
-    Raises: LoginFailed (timeout, port in use).
+    `on_login` stores the connection, before the page says that it worked.
+
+    Raises: LoginFailed (timeout, port in use), and what `on_login` raises.
     """
     if not isinstance(provider.auth, StaticKey):
         raise ValueError("the provider has no static key")
     if value is not None:
-        return _connection(ApiKey(value=value), now())
+        connection = _connection(ApiKey(value=value), now())
+        on_login(connection)
+        return connection
     command = command or f"authsome login {provider.name}"
     with listen(port) as listener:
         key: Brought[SecretStr] = Brought(command)
@@ -199,6 +207,7 @@ async def key_login(
                 except TimeoutError:
                     raise LoginFailed(_no_answer(timeout), _again(command)) from None
                 connection = _connection(ApiKey(value=entered), now())
+                on_login(connection)
                 key.show(connection, provider)
                 return connection
 

@@ -1,4 +1,4 @@
-"""What the keeper hands out: a credential, or why there is none and what the user can do."""
+"""What the keeper hands out: a credential, or why there is none and what the user can do. Pure."""
 
 from __future__ import annotations
 
@@ -47,8 +47,13 @@ Outcome = FreshCredential | NotUsable
 
 def login_command(key: ConnectionKey) -> str:
     """What the user types to log in to a connection again."""
-    command = f"authsome login {key.provider}"
-    return command if key.name == DEFAULT_NAME else f"{command} --connection {key.name}"
+    words = ["authsome"]
+    if key.profile != DEFAULT_NAME:
+        words += ["--profile", key.profile]
+    words += ["login", key.provider]
+    if key.name != DEFAULT_NAME:
+        words += ["--connection", key.name]
+    return " ".join(words)
 
 
 def not_connected(key: ConnectionKey) -> NotUsable:

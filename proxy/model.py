@@ -44,8 +44,6 @@ class Rule:
     """The connection as the user writes it: `discord/default`."""
     origin: Origin
     slot: Slot
-    login_command: str
-    """What the user types to log in again; quoted in refusals."""
     never_paths: tuple[str, ...] = ()
     """Paths that never get the credential: token and revocation endpoints."""
 

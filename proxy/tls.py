@@ -6,15 +6,15 @@ flow-control windows, so one slow client could fill the proxy's memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from typing import Final
 
-from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from proxy.authority import Leaf
 
 ALPN: Final = b"http/1.1"
+_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _NO_PARTIAL_WILDCARDS: Final = 0x4
 """X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS of X509_check_host(3)."""
 _NEVER_CHECK_SUBJECT: Final = 0x20
@@ -49,13 +49,10 @@ def client_context(roots: str) -> SSL.Context:
     store = context.get_cert_store()
     if store is None:
         raise RuntimeError("OpenSSL gave a context without a certificate store")
-    for certificate in _certificates(roots):
-        store.add_cert(crypto.X509.from_cryptography(certificate))
+    for block in _CERTIFICATE.findall(roots):
+        # By OpenSSL alone: old roots break rules that other parsers enforce or warn of.
+        store.add_cert(crypto.load_certificate(crypto.FILETYPE_PEM, block.encode("ascii")))
     return context
-
-
-def _certificates(roots: str) -> Sequence[x509.Certificate]:
-    return x509.load_pem_x509_certificates(roots.encode())
 
 
 def verified_connection(context: SSL.Context, host: str) -> SSL.Connection:

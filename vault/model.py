@@ -60,7 +60,7 @@ class OAuthTokens(_Stored):
     kind: Literal["oauth_tokens"] = "oauth_tokens"
     access_token: SecretStr
     refresh_token: SecretStr | None = None
-    token_type: str = "Bearer"
+    token_type: str = "Bearer"  # noqa: S105  (a scheme, not a password)
     scopes: tuple[str, ...] = ()
     """The scopes the provider granted, which need not be those that were asked for."""
     issued_at: float

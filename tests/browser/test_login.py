@@ -107,6 +107,7 @@ async def scene(client: ClientRegistration | None = None) -> AsyncIterator[Scene
                     open_browser=open_browser,
                     announce=said.append,
                     on_client=stored.append,
+                    on_login=lambda _result: None,
                     port=port,
                     timeout=60,
                 )
@@ -259,6 +260,7 @@ async def test_a_static_key_is_entered_in_the_page() -> None:
                 now=time.time,
                 randbytes=secrets.token_bytes,
                 open_browser=open_browser,
+                on_login=lambda _connection: None,
                 announce=lambda _text: None,
                 port=0,
                 timeout=60,

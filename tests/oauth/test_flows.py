@@ -29,7 +29,7 @@ from oauth.flows import LoginResult, browser_login, key_login, revoke
 from oauth.page_server import listen
 from oauth.protocol import pkce_challenge
 from oauth.provider import OAuth2, Provider, parse_provider
-from vault.errors import KeyUnavailable
+from vault.errors import KeyUnavailable, StorageUnavailable
 from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +132,7 @@ async def logging_in(
     scopes: tuple[str, ...] | None = None,
     browse: Callable[[], bool] = lambda: True,
     on_client: Callable[[ClientRegistration], None] = lambda _client: None,
+    on_login: Callable[[LoginResult], None] = lambda _result: None,
     command: str | None = None,
     port: int = 0,
     timeout: float = 30,  # noqa: ASYNC109
@@ -161,6 +162,7 @@ async def logging_in(
                 open_browser=open_browser,
                 announce=said.append,
                 on_client=store,
+                on_login=on_login,
                 command=command,
                 port=port,
                 timeout=timeout,
@@ -415,6 +417,17 @@ async def test_a_vault_that_cannot_store_the_client_ends_the_login() -> None:
     assert "The master key is missing." in page.text
 
 
+async def test_a_vault_that_cannot_store_the_connection_is_told_in_the_page() -> None:
+    def full(_result: LoginResult) -> None:
+        raise StorageUnavailable("the disk is full", "make room")
+
+    async with logging_in(Endpoints(), on_login=full) as login:
+        page = await login.approve_at(await login.address())
+        await login.failure(StorageUnavailable)
+    assert "The disk is full." in page.text
+    assert "is connected" not in page.text
+
+
 async def test_an_interrupted_login_frees_the_port_at_once() -> None:
     async with logging_in(Endpoints(), client=None) as login:
         home = await login.address()
@@ -427,6 +440,7 @@ async def test_an_interrupted_login_frees_the_port_at_once() -> None:
 
 
 async def test_a_given_key_needs_no_page() -> None:
+    kept: list[Connection] = []
     connection = await key_login(
         KEYED,
         SecretStr("key-canary"),
@@ -434,7 +448,9 @@ async def test_a_given_key_needs_no_page() -> None:
         randbytes=secrets.token_bytes,
         open_browser=lambda _url: pytest.fail("opened a browser"),
         announce=lambda text: pytest.fail(f"said {text}"),
+        on_login=kept.append,
     )
+    assert kept == [connection]
     assert connection == Connection(
         credential=ApiKey(value=SecretStr("key-canary")), created_at=NOW, updated_at=NOW
     )
@@ -467,6 +483,7 @@ async def test_a_key_is_asked_for_in_the_page() -> None:
             randbytes=secrets.token_bytes,
             open_browser=open_browser,
             announce=lambda _text: None,
+            on_login=lambda _connection: None,
             port=0,
         )
         assert "Keyed is connected" in await entering
@@ -482,6 +499,7 @@ async def test_a_key_that_nobody_enters_times_out() -> None:
             randbytes=secrets.token_bytes,
             open_browser=lambda _url: True,
             announce=lambda _text: None,
+            on_login=lambda _connection: None,
             port=0,
             timeout=0.05,
         )
@@ -540,4 +558,5 @@ async def test_a_flow_refuses_a_provider_of_another_kind() -> None:
                 open_browser=lambda _url: True,
                 announce=lambda _text: None,
                 on_client=lambda _client: None,
+                on_login=lambda _result: None,
             )

@@ -11,7 +11,6 @@ RULE = Rule(
     connection="discord/default",
     origin=Origin("discord.com", 443),
     slot=Slot("Authorization", "Bearer"),
-    login_command="authsome login discord",
     never_paths=("/api/oauth2/token", "/api/oauth2/token/revoke"),
 )
 KEYED = replace(RULE, connection="keyed/default", slot=Slot("X-Api-Key", None), never_paths=())

@@ -33,7 +33,6 @@ DISCORD = Rule(
     connection="discord/default",
     origin=Origin("discord.com", 443),
     slot=Slot("Authorization", "Bearer"),
-    login_command="authsome login discord",
     never_paths=("/api/oauth2/token", "/api/oauth2/token/revoke"),
 )
 

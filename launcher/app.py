@@ -1,0 +1,107 @@
+"""The only place where vault, registry, keeper and HTTP client are constructed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from launcher.errors import LoginNeeded, UsageProblem
+from launcher.routes import Routes, routes
+from launcher.runs import private_folder
+from launcher.settings import Settings
+from launcher.trust import client_context, root_certificates
+from oauth.outcome import login_command
+from oauth.registry import Registry
+from vault.keys import KeyFile
+from vault.model import NAME, ConnectionKey
+from vault.storage import SqliteStorage
+from vault.vault import Vault
+
+if TYPE_CHECKING:
+    from oauth.client import OAuthClient
+    from oauth.keeper import Keeper
+
+
+class App:
+    """The parts of one command, each made when it is first asked for."""
+
+    now = staticmethod(time.time)
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.environ = environ
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.settings.providers_folder)
+
+    @cached_property
+    def routes(self) -> Routes:
+        return routes(self.settings.connect_to, self.environ)
+
+    @cached_property
+    def roots(self) -> str:
+        """PEM of the trusted roots."""
+        return root_certificates(self.environ)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault; made where there is none yet. Raises: VaultError."""
+        self.make_folders()
+        storage = SqliteStorage(self.settings.vault_file)
+        return self._stack.enter_context(Vault.open(storage, KeyFile(self.settings.key_file), create=True))
+
+    @property
+    def has_vault(self) -> bool:
+        """Whether anything was ever stored; what only reads must not make a vault."""
+        return self.settings.vault_file.exists()
+
+    def make_folders(self) -> None:
+        """Make AUTHSOME_HOME and the folder the user may put provider files into. Raises: VaultError."""
+        private_folder(self.settings.home, self.settings.providers_folder)
+
+    def key(self, provider: str, name: str) -> ConnectionKey:
+        """The key of a connection as the user names it. Raises: ProviderUnknown, UsageProblem."""
+        self.registry.get(provider)
+        if not NAME.fullmatch(name):
+            raise UsageProblem(
+                f"{name!r} is not a valid connection name", "use lower-case letters, digits, '.', '_' and '-'"
+            )
+        return ConnectionKey(self.settings.profile, provider, name)
+
+    @asynccontextmanager
+    async def oauth(self) -> AsyncIterator[OAuthClient]:
+        """The client of token endpoints."""
+        # Here and not at the top: most commands need no HTTP, and its import takes longer than they do.
+        from launcher.network import http_client
+        from oauth.client import OAuthClient
+
+        async with http_client(self.routes, client_context(self.roots)) as http:
+            yield OAuthClient(http, self.now)
+
+    @asynccontextmanager
+    async def keeper(self) -> AsyncIterator[Keeper]:
+        """The keeper over this vault; a refresh that is under way at the end is finished first."""
+        from oauth.keeper import Keeper
+
+        async with self.oauth() as oauth:
+            keeper = Keeper(self.vault, lambda name: self.registry.get(name).provider, oauth, self.now)
+            try:
+                yield keeper
+            finally:
+                await keeper.aclose()
+
+
+def not_connected(key: ConnectionKey) -> LoginNeeded:
+    """The error for a connection that does not exist."""
+    return LoginNeeded(f"{key} is not connected", f"run '{login_command(key)}'")

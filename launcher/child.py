@@ -1,0 +1,159 @@
+"""The child process: forked before any secret is read, told later what to execute."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from launcher.death import die_with_parent
+from launcher.errors import ExitCode, ProgramNotExecutable, ProgramNotFound
+from launcher.signals import BLOCKED, Forwarder
+
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these at its start, and an ignored signal stays ignored over exec."""
+
+_SHELL: Final = "/bin/sh"
+"""Runs a script without a `#!` line, as execvp(3) does."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One child, in the process group and on the terminal of the launcher.
+
+    Descriptors that the launcher opens are closed in it; those the user handed to the launcher (standard
+    input and output, a shell's `<(...)`) are passed on.
+    """
+
+    pid: int
+    _go: int
+    """Write end of the pipe on which the child waits."""
+    _failure: int
+    """Read end of the pipe that carries the errno of a failed exec, and closes when it succeeds."""
+    _forwarder: Forwarder = field(repr=False)
+
+    def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Execute `argv`. Raises: ProgramNotFound, ProgramNotExecutable."""
+        order = json.dumps([list(argv), dict(environ)]).encode()
+        # A child that was killed while it waited cannot read; `wait` then tells how it ended.
+        with contextlib.suppress(BrokenPipeError), open(self._go, "wb") as go:
+            self._go = -1
+            go.write(order)
+        with open(self._failure, "rb") as failure:
+            self._failure = -1
+            answer = failure.read()
+        if answer:
+            self.wait()
+            _raise_exec_error(argv[0], int(answer))
+
+    def wait(self) -> int:
+        """Wait for the end. The child's own status, or 128 + n where signal n ended it.
+
+        Blocks. A child that was stopped from the terminal takes the launcher with it, so that the
+        shell gets the terminal back; `fg` continues both.
+        """
+        while True:
+            _, status = os.waitpid(self.pid, os.WUNTRACED)
+            if os.WIFSTOPPED(status):
+                if _has_terminal():
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                continue
+            self._forwarder.stop()
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+    def abandon(self) -> None:
+        """End a child that was never started."""
+        os.close(self._go)
+        os.close(self._failure)
+        self._go = self._failure = -1
+        self.wait()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the child has not been told what to execute."""
+        return self._go >= 0
+
+
+def fork_child() -> Child:
+    """Fork a child that waits for `Child.start`. To be called from the main thread, before others exist.
+
+    From here on signals are passed on to the child instead of acting on this process; one that comes
+    before the child has started takes effect when it starts.
+    """
+    go_read, go_write = os.pipe()
+    failure_read, failure_write = os.pipe()
+    original_mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(go_write)
+            os.close(failure_read)
+            die_with_parent(parent)
+            _become(go_read, failure_write, original_mask)
+        finally:
+            os._exit(ExitCode.RUN_FAILED)  # whatever happens, this is not a second launcher
+    os.close(go_read)
+    os.close(failure_write)
+    return Child(pid, go_write, failure_read, Forwarder(pid))
+
+
+def _become(go: int, failure: int, mask: set[int | signal.Signals]) -> None:
+    """In the child: wait for the order, then execute it."""
+    with open(go, "rb") as pipe:
+        order = pipe.read()
+    if not order:
+        return
+    argv, environ = json.loads(order)
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+    # Python's own handler would print a traceback; exec resets it anyway, but a signal can come before.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        _execute(argv, environ)
+    except OSError as error:
+        os.write(failure, str(error.errno).encode())
+
+
+def _execute(argv: list[str], environ: dict[str, str]) -> NoReturn:
+    """Find the program as execvp(3) does, in the PATH of the child. Raises: OSError."""
+    name = argv[0]
+    folders = os.get_exec_path(environ)
+    paths = [name] if "/" in name else [os.path.join(folder or ".", name) for folder in folders]
+    denied: OSError | None = None
+    for path in paths:
+        try:
+            os.execve(path, argv, environ)  # noqa: S606  (the whole purpose)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:
+                os.execve(_SHELL, [_SHELL, path, *argv[1:]], environ)  # noqa: S606
+            if error.errno != errno.EACCES:
+                raise
+            denied = error
+    raise denied or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _raise_exec_error(program: str, number: int) -> NoReturn:
+    problem = os.strerror(number).lower()
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        raise ProgramNotFound(f"cannot run {program!r}: {problem}", "check the name and PATH")
+    raise ProgramNotExecutable(f"cannot run {program!r}: {problem}", "check that it is an executable file")
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal, and so a shell that continues what was stopped."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

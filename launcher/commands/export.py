@@ -1,0 +1,93 @@
+"""`authsome export`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, assert_never
+
+import click
+
+from launcher import options, report
+from launcher.errors import LauncherError, LoginNeeded, UsageProblem
+from launcher.session import Session
+
+if TYPE_CHECKING:
+    from launcher.app import App
+    from oauth.keeper import FreshCredential
+    from vault.model import ConnectionKey
+
+
+@click.command("export")
+@options.provider
+@options.connection
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["env", "json", "dotenv"]),
+    default="env",
+    show_default=True,
+    help="A shell's export command, a JSON object, or a line of a dotenv file.",
+)
+@options.connect_to
+@click.pass_obj
+def command(session: Session, provider: str, name: str, style: str, connect_to: tuple[str, ...]) -> None:
+    """Print the access token, refreshed when due.
+
+    For programs that cannot run under the proxy: whatever reads it holds the real token. A refresh
+    token is never printed.
+    """
+    from launcher.settings import RUN_VARIABLE
+
+    if RUN_VARIABLE in os.environ:
+        raise LauncherError(
+            "credentials are not exported inside of a run", "call this outside of 'authsome run'"
+        )
+    with session.app(connect_to) as app:
+        key = app.key(provider, name)
+        variable = app.registry.get(provider).provider.env_name
+        if variable is None:
+            raise UsageProblem(
+                f"the provider {provider!r} names no environment variable",
+                f"add one under 'env' in its file; see 'authsome inspect {provider}'",
+            )
+        credential = asyncio.run(_fresh(app, key))
+    if sys.stdout.isatty():
+        report.warning(
+            "the token is now on your screen and in the terminal's history",
+            f'use: eval "$(authsome export {provider} --format env)"',
+        )
+    click.echo(_formatted(style, variable, credential.value.get_secret_value()))
+
+
+async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
+    from launcher.app import not_connected
+    from oauth.keeper import FreshCredential, NotUsable, Why
+
+    if not app.has_vault:
+        raise not_connected(key)
+    async with app.keeper() as keeper:
+        outcome = await keeper.fresh(key)
+    match outcome:
+        case FreshCredential():
+            return outcome
+        case NotUsable(why=Why.UNAVAILABLE):
+            raise LauncherError(outcome.message, outcome.hint)
+        case NotUsable():
+            raise LoginNeeded(outcome.message, outcome.hint)
+        case _:
+            assert_never(outcome)
+
+
+def _formatted(style: str, variable: str, value: str) -> str:
+    from launcher.render import dotenv_quoted, shell_quoted
+
+    match style:
+        case "env":
+            return f"export {variable}={shell_quoted(value)}"
+        case "dotenv":
+            return f"{variable}={dotenv_quoted(value)}"
+        case _:
+            return json.dumps({variable: value})

@@ -1,0 +1,64 @@
+"""`authsome login`."""
+
+from __future__ import annotations
+
+import click
+
+from launcher import options
+from launcher.session import Session
+
+_FILE = click.Path(dir_okay=False, allow_dash=True)
+
+
+@click.command("login")
+@options.provider
+@options.connection
+@click.option("--scopes", metavar="A,B", help="Ask for these scopes instead of the provider's usual ones.")
+@click.option("--no-browser", is_flag=True, help="Open no browser; the address to open is printed.")
+@click.option(
+    "--client-id", metavar="ID", help="The OAuth application, in place of the stored one or the form."
+)
+@click.option("--client-secret-file", metavar="PATH", type=_FILE, help="Its secret; '-' is standard input.")
+@click.option("--key-file", metavar="PATH", type=_FILE, help="The key of an API-key provider; '-' likewise.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1, max=86400),
+    default=600,
+    show_default=True,
+    help="How long to wait for the browser.",
+)
+@options.connect_to
+@click.pass_obj
+def command(
+    session: Session,
+    provider: str,
+    name: str,
+    scopes: str | None,
+    no_browser: bool,
+    client_id: str | None,
+    client_secret_file: str | None,
+    key_file: str | None,
+    timeout: float,
+    connect_to: tuple[str, ...],
+) -> None:
+    """Log in to a provider and store the connection.
+
+    The first login asks for the OAuth application that you registered with the provider; it is stored
+    and used again at every later login.
+    """
+    from launcher.login import LoginInput, login
+
+    with session.app(connect_to) as app:
+        login(
+            app,
+            LoginInput(
+                key=app.key(provider, name),
+                scopes=scopes,
+                browser=not no_browser,
+                client_id=client_id,
+                client_secret_file=client_secret_file,
+                key_file=key_file,
+                timeout=timeout,
+            ),
+        )

@@ -1,0 +1,69 @@
+"""What is shown of a connection: never a credential. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from launcher.render import utc
+from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
+
+Shown = dict[str, str | list[str] | None]
+"""A description, in the order in which it is printed; as JSON it is one object."""
+
+FIELDS: Final = (
+    "provider",
+    "connection",
+    "status",
+    "account",
+    "scopes",
+    "requested_scopes",
+    "expires_at",
+    "created_at",
+    "updated_at",
+)
+"""The names in a description."""
+
+
+def describe(key: ConnectionKey, connection: Connection, now: float) -> Shown:
+    """Everything about a connection but its credential; times are RFC 3339."""
+    credential = connection.credential
+    scopes: list[str] | None = None
+    expires_at: float | None = None
+    match credential:
+        case OAuthTokens():
+            scopes, expires_at = list(credential.scopes), credential.expires_at
+        case ApiKey():
+            scopes = []
+        case _:
+            assert_never(credential)
+    return {
+        "provider": key.provider,
+        "connection": key.name,
+        "status": str(current_status(connection, now)),
+        "account": connection.account,
+        "scopes": scopes,
+        "requested_scopes": list(connection.requested_scopes),
+        "expires_at": None if expires_at is None else utc(expires_at),
+        "created_at": utc(connection.created_at),
+        "updated_at": utc(connection.updated_at),
+    }
+
+
+def describe_damaged(key: ConnectionKey) -> Shown:
+    """A connection whose record cannot be opened."""
+    unknown: Shown = dict.fromkeys(FIELDS)
+    return unknown | {"provider": key.provider, "connection": key.name, "status": "damaged"}
+
+
+def current_status(connection: Connection, now: float) -> Status:
+    """The status, by the clock as well: without a refresh token the end of the access token is the end."""
+    match connection.credential:
+        case OAuthTokens(refresh_token=None, expires_at=float() as end) if end <= now:
+            return Status.EXPIRED
+        case _:
+            return connection.status
+
+
+def as_text(value: str | list[str] | None) -> str:
+    """One value for people and for shells; scopes as `login --scopes` takes them."""
+    return ",".join(value) if isinstance(value, list) else value or ""

@@ -1,0 +1,65 @@
+"""What can go wrong in the launcher itself, and the exit codes of every command."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a command's exit status means."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    LOGIN_NEEDED = 3
+    UNKNOWN = 4
+    """No such provider or connection."""
+    RUN_FAILED = 125
+    """`run` failed before the child was started, as env(1) reports it."""
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
+    INTERRUPTED = 130
+    """128 + SIGINT."""
+    BROKEN_PIPE = 141
+    """128 + SIGPIPE: the reader of standard output went away."""
+
+
+class LauncherError(Exception):
+    """A command could not do what was asked; `hint` says what the reader can do."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageProblem(LauncherError):
+    """What the user typed, or set in a variable, does not make sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class LoginNeeded(LauncherError):
+    """There is no connection to use, or it has expired."""
+
+    exit_code = ExitCode.LOGIN_NEEDED
+
+
+class UnknownConnection(LauncherError):
+    """No provider has a connection of that name."""
+
+    exit_code = ExitCode.UNKNOWN
+
+
+class ProgramNotFound(LauncherError):
+    """The program of `run` does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class ProgramNotExecutable(LauncherError):
+    """The program of `run` exists and cannot be executed."""
+
+    exit_code = ExitCode.NOT_EXECUTABLE

@@ -1,0 +1,206 @@
+"""What `authsome login` does once its options are read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from pydantic import SecretStr
+
+from launcher import report
+from launcher.app import App
+from launcher.errors import UsageProblem
+from oauth.flows import LoginResult, browser_login, key_login
+from oauth.outcome import login_command
+from oauth.protocol import parse_scopes, scope_warnings
+from oauth.provider import OAuth2, Provider, StaticKey
+from vault.errors import Conflict, RecordDamaged
+from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens
+
+LOCK_SECONDS: Final = 60.0
+"""How long to wait for a refresh of the same connection by another process."""
+
+MAX_SECRET: Final = 16384
+"""Characters of a client secret or key; more is a wrong file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginInput:
+    """The options of `login`, as typed."""
+
+    key: ConnectionKey
+    scopes: str | None = None
+    browser: bool = True
+    client_id: str | None = None
+    client_secret_file: str | None = None
+    key_file: str | None = None
+    timeout: float = 600.0
+    """Seconds to wait for the browser."""
+
+
+def login(app: App, given: LoginInput) -> None:
+    """Log in and store the connection. Raises: UsageProblem, and the errors of oauth and vault."""
+    provider = app.registry.get(given.key.provider).provider
+    auth = provider.auth
+    match auth:
+        case OAuth2():
+            _refuse(given.key, {"--key-file": given.key_file})
+            client, scopes = _client(auth, given), _scopes(auth, given.scopes)
+            # Opened before anybody goes through a login: a vault that is refused must not waste it.
+            stored = app.vault.client(given.key.profile, given.key.provider)
+            connection = asyncio.run(
+                _browser_login(app, given, client or (stored.value if stored else None), scopes)
+            )
+        case StaticKey():
+            names = {"--client-id": given.client_id, "--client-secret-file": given.client_secret_file}
+            _refuse(given.key, {**names, "--scopes": given.scopes})
+            value = _secret(given.key_file, "--key-file") if given.key_file else None
+            app.vault.version()
+            connection = asyncio.run(_key_login(app, given, provider, value))
+        case _:
+            assert_never(auth)
+    report.note(_success(given.key, provider, connection))
+
+
+def store_connection(app: App, key: ConnectionKey, connection: Connection) -> None:
+    """Store a new login over whatever was there, also over a record that no longer opens."""
+    with app.vault.lock(key, LOCK_SECONDS):
+        try:
+            current = app.vault.connection(key)
+        except RecordDamaged:
+            app.vault.delete_connection(key)
+            current = None
+        app.vault.put_connection(key, connection, expected=current.generation if current else None)
+
+
+def store_client(app: App, key: ConnectionKey, client: ClientRegistration) -> None:
+    """Store a client registration; where two logins do so at once, the last one counts."""
+    while True:
+        current = app.vault.client(key.profile, key.provider)
+        try:
+            app.vault.put_client(
+                key.profile, key.provider, client, expected=current.generation if current else None
+            )
+        except Conflict:
+            continue
+        return
+
+
+async def _browser_login(
+    app: App, given: LoginInput, client: ClientRegistration | None, scopes: Sequence[str]
+) -> Connection:
+    def store_entered(entered: ClientRegistration) -> None:
+        store_client(app, given.key, entered)
+
+    def store(result: LoginResult) -> None:
+        if client is not None:
+            store_entered(result.client)  # now that the provider has accepted it
+        store_connection(app, given.key, result.connection)
+
+    async with app.oauth() as oauth:
+        result = await browser_login(
+            app.registry.get(given.key.provider).provider,
+            client,
+            scopes,
+            oauth=oauth,
+            now=app.now,
+            randbytes=os.urandom,
+            open_browser=_opener(given.browser),
+            announce=report.note,
+            on_client=store_entered,
+            on_login=store,
+            command=login_command(given.key),
+            timeout=given.timeout,
+        )
+    return result.connection
+
+
+async def _key_login(app: App, given: LoginInput, provider: Provider, value: SecretStr | None) -> Connection:
+    return await key_login(
+        provider,
+        value,
+        now=app.now,
+        randbytes=os.urandom,
+        open_browser=_opener(given.browser),
+        announce=report.note,
+        on_login=lambda connection: store_connection(app, given.key, connection),
+        command=login_command(given.key),
+        timeout=given.timeout,
+    )
+
+
+def _opener(browser: bool) -> Callable[[str], bool]:
+    return webbrowser.open if browser else _no_browser
+
+
+def _no_browser(_url: str) -> bool:
+    return False
+
+
+def _client(auth: OAuth2, given: LoginInput) -> ClientRegistration | None:
+    if given.client_id is None and given.client_secret_file is None:
+        return None
+    if given.client_id is None:
+        raise UsageProblem("--client-secret-file is given without --client-id", "give both")
+    if given.client_secret_file is None and auth.client_auth != "none":
+        raise UsageProblem(
+            "--client-id is given without --client-secret-file", "give both; '-' reads standard input"
+        )
+    if not given.client_id.isascii() or not given.client_id.isprintable() or not given.client_id.strip():
+        raise UsageProblem("--client-id is not a client id", "copy it anew from the provider")
+    secret = given.client_secret_file and _secret(given.client_secret_file, "--client-secret-file")
+    return ClientRegistration(client_id=given.client_id.strip(), client_secret=secret or None)
+
+
+def _secret(path: str, option: str) -> SecretStr:
+    """One line from a file or standard input."""
+    try:
+        if path == "-":
+            text = sys.stdin.read(MAX_SECRET + 1)
+        else:
+            with Path(path).open(encoding="utf-8") as file:
+                text = file.read(MAX_SECRET + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "not text"
+        raise UsageProblem(f"cannot read {option} {path!r}: {problem}", "check the path") from None
+    secret = text.strip()
+    if not secret or len(text) > MAX_SECRET or not secret.isascii() or not secret.isprintable():
+        raise UsageProblem(
+            f"{option} {path!r} does not hold one line with a secret", "check the file's content"
+        )
+    return SecretStr(secret)
+
+
+def _scopes(auth: OAuth2, text: str | None) -> tuple[str, ...]:
+    try:
+        scopes = auth.scopes if text is None else parse_scopes(text)
+    except ValueError as error:
+        raise UsageProblem(f"--scopes: {error}", "give scopes separated by commas") from None
+    if text is not None and not scopes:
+        raise UsageProblem("--scopes names no scope", "give scopes separated by commas")
+    for line in scope_warnings(auth, scopes):
+        report.warning(line)
+    return scopes
+
+
+def _refuse(key: ConnectionKey, options: dict[str, str | None]) -> None:
+    """Refuse options that the provider's way of logging in has no use for: a secret must not be dropped."""
+    for option, value in options.items():
+        if value is not None:
+            raise UsageProblem(
+                f"{option} means nothing for {key.provider}", f"see 'authsome inspect {key.provider}'"
+            )
+
+
+def _success(key: ConnectionKey, provider: Provider, connection: Connection) -> str:
+    who = f" as {connection.account}" if connection.account else ""
+    line = f"logged in to {provider.display_name}{who}: {key}"
+    if isinstance(connection.credential, OAuthTokens):
+        line += f" (scopes: {', '.join(connection.credential.scopes) or 'none'})"
+    return line

@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+provider = click.argument("provider")
+
+connection = click.option(
+    "--connection", "name", metavar="NAME", default="default", show_default=True, help="Which account."
+)
+
+connect_to = click.option(
+    "--connect-to",
+    metavar="HOST:PORT:HOST2:PORT2",
+    multiple=True,
+    help="Dial HOST2:PORT2 in place of HOST:PORT, directly; TLS still verifies HOST. Repeatable.",
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

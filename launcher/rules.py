@@ -1,0 +1,62 @@
+"""The proxy's rules for the connections of a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from launcher.errors import UsageProblem
+from oauth.provider import DEFAULT_HTTPS_PORT, OAuth2, Provider
+from proxy.model import Origin, Rule, Slot
+from vault.model import ConnectionKey
+
+
+def rules_for(keys: Sequence[ConnectionKey], providers: Mapping[str, Provider]) -> tuple[Rule, ...]:
+    """One rule for each host of each connection.
+
+    Raises: UsageProblem where two connections would fill the same slot at the same host, because
+    nothing in a request says which of the two is meant.
+    """
+    rules: dict[tuple[Origin, str], Rule] = {}
+    for key in keys:
+        for rule in _rules(key, providers[key.provider]):
+            place = (rule.origin, rule.slot.header.lower())
+            if place in rules:
+                raise UsageProblem(
+                    f"{rules[place].connection} and {rule.connection} both go to {rule.origin}",
+                    "choose one of them with --connection, or start two runs",
+                )
+            rules[place] = rule
+    return tuple(rules.values())
+
+
+def _rules(key: ConnectionKey, provider: Provider) -> list[Rule]:
+    slot = Slot(provider.proxy.header, provider.proxy.scheme)
+    endpoints = _secret_endpoints(provider)
+    return [
+        Rule(
+            connection=str(key),
+            origin=origin,
+            slot=slot,
+            never_paths=tuple(
+                dict.fromkeys(
+                    [*provider.proxy.never_paths, *(path for at, path in endpoints if at == origin)]
+                )
+            ),
+        )
+        for origin in map(_origin, provider.proxy.hosts)
+    ]
+
+
+def _origin(host: str) -> Origin:
+    name, _, port = host.partition(":")
+    return Origin(name, int(port) if port else DEFAULT_HTTPS_PORT)
+
+
+def _secret_endpoints(provider: Provider) -> list[tuple[Origin, str]]:
+    """Where tokens are made and revoked: a child has no business there with the user's credential."""
+    if not isinstance(provider.auth, OAuth2):
+        return []
+    urls = [provider.auth.token_url, provider.auth.revocation_url]
+    parts = [urlsplit(url) for url in urls if url]
+    return [(Origin(part.hostname or "", part.port or DEFAULT_HTTPS_PORT), part.path) for part in parts]

@@ -1,0 +1,153 @@
+"""What `authsome run` does once its child is forked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from launcher import report
+from launcher.app import App
+from launcher.audit_log import AuditLog
+from launcher.child import Child
+from launcher.choose import choose, named_providers
+from launcher.credentials import KeeperSource
+from launcher.describe import current_status
+from launcher.environment import RunValues, Value, child_environment, inherited_files
+from launcher.rules import rules_for
+from launcher.runs import RunFolder, private_folder, run_folder
+from launcher.trust import joined, read_certificates
+from oauth.errors import ProviderInvalid, ProviderUnknown
+from oauth.outcome import login_command
+from oauth.provider import Provider
+from oauth.registry import Registered
+from proxy.dial import Dialer
+from proxy.model import PLACEHOLDER, Rule
+from proxy.server import RunningProxy, running_proxy
+from vault.errors import FormatTooNew, RecordDamaged
+from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Status, Versioned
+
+BUNDLE: Final = "bundle.pem"
+EXTRA: Final = "ca.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """The options of `run`, as typed."""
+
+    program: Sequence[str]
+    providers: Sequence[str] = ()
+    connections: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a run offers to its child."""
+
+    keys: Sequence[ConnectionKey]
+    providers: Mapping[str, Provider]
+    rules: Sequence[Rule]
+
+
+def run(app: App, given: RunInput, child: Child) -> int:
+    """Run the program; the return value is the exit status.
+
+    Raises: LauncherError, and the errors of the other packages, before the program was started.
+    """
+    plan = _plan(app, given)
+    private_folder(app.settings.home, app.settings.audit_folder)
+    with run_folder(app.settings.runs_folder) as folder:
+        return asyncio.run(_serve(app, plan, folder, given.program, child))
+
+
+async def _serve(app: App, plan: _Plan, folder: RunFolder, program: Sequence[str], child: Child) -> int:
+    routes = app.routes
+    async with (
+        app.keeper() as keeper,
+        running_proxy(
+            rules=plan.rules,
+            source=KeeperSource(keeper, plan.keys),
+            audit=AuditLog(app.settings.audit_folder, folder.name, app.now),
+            roots=app.roots,
+            dialer=Dialer(routes.address_of, routes.proxy_of),
+        ) as proxy,
+    ):
+        _write_certificates(app, folder, proxy)
+        child.start(program, _environment(app, plan, folder, proxy))
+        return await asyncio.to_thread(child.wait)
+
+
+def _plan(app: App, given: RunInput) -> _Plan:
+    for name in named_providers(given.providers, given.connections):
+        app.registry.get(name)
+    stored = dict(app.vault.connections(app.settings.profile)) if app.has_vault else {}
+    available = list(stored)
+    if not given.providers and not given.connections:
+        defaults = [key for key in stored if key.name == DEFAULT_NAME]
+        available = [key for key in available if key not in defaults or _is_usable(app, key, stored[key])]
+    keys = choose(available, app.settings.profile, given.providers, given.connections)
+    for key in keys:
+        record = stored[key]
+        if not isinstance(record, Versioned):
+            raise record
+        if current_status(record.value, app.now()) is Status.EXPIRED:
+            report.warning(f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'")
+    providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
+    return _Plan(keys, providers, rules_for(keys, providers))
+
+
+def _is_usable(
+    app: App, key: ConnectionKey, record: Versioned[Connection] | RecordDamaged | FormatTooNew
+) -> bool:
+    """Whether a connection that nobody named can be offered; one that cannot must not stop the others."""
+    try:
+        app.registry.get(key.provider)
+    except (ProviderUnknown, ProviderInvalid) as error:
+        report.warning(f"{key} is not offered: {error}", error.hint)
+        return False
+    if isinstance(record, Versioned):
+        return True
+    report.warning(f"{key} is not offered: {record}", record.hint)
+    return False
+
+
+def _write_certificates(app: App, folder: RunFolder, proxy: RunningProxy) -> None:
+    earlier = {value: _earlier(app.environ, value) for value in (Value.BUNDLE, Value.EXTRA)}
+    folder.write(
+        {
+            BUNDLE: joined([proxy.certificate, app.roots, *earlier[Value.BUNDLE]]),
+            EXTRA: joined([proxy.certificate, *earlier[Value.EXTRA]]),
+        }
+    )
+
+
+def _earlier(environ: Mapping[str, str], value: Value) -> list[str]:
+    """What the variables that are about to be replaced name: it stays trusted by the child, not by us."""
+    found = []
+    for name in inherited_files(environ, value):
+        with suppress(OSError):  # the tools themselves pass over a file that is not there
+            found.append(read_certificates(Path(name)))
+    return found
+
+
+def _environment(app: App, plan: _Plan, folder: RunFolder, proxy: RunningProxy) -> dict[str, str]:
+    known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
+    names = {
+        name
+        for provider in [*known, *plan.providers.values()]
+        for name in (provider.env.access_token, provider.env.refresh_token, provider.env.api_key)
+        if name
+    }
+    offered = [provider.env_name for provider in plan.providers.values()]
+    values = RunValues(
+        run=folder.name,
+        proxy_url=proxy.url,
+        bundle=str(folder.path / BUNDLE),
+        extra=str(folder.path / EXTRA),
+        placeholder=PLACEHOLDER,
+        offered=tuple(name for name in offered if name),
+    )
+    return child_environment(app.environ, values, names)

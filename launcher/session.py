@@ -1,0 +1,37 @@
+"""What the options before the command say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launcher.app import App
+
+
+@dataclass(slots=True)
+class Session:
+    """One call of the program; filled while the command line is read."""
+
+    debug: bool = False
+    profile: str | None = None
+    command: str | None = None
+    """The name of the command, for the exit status."""
+
+    def app(self, connect_to: Sequence[str] = ()) -> App:
+        """The application in this process's environment. Raises: UsageProblem."""
+        # Not at the top: `--help` needs none of what this imports.
+        from launcher.app import App
+        from launcher.settings import read_settings
+
+        settings = read_settings(
+            os.environ,
+            user_home=Path.home(),
+            working_folder=Path.cwd(),
+            profile=self.profile,
+            connect_to=connect_to,
+        )
+        return App(settings, os.environ)

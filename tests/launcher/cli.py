@@ -1,0 +1,121 @@
+"""The real program, run as a user would run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from tests.standin import StandIn, Tokens
+from vault.keys import KeyFile
+from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status
+from vault.storage import SqliteStorage
+from vault.vault import Vault
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+PROGRAM: Final = (sys.executable, "-I", str(ROOT / "launcher" / "__main__.py"))
+
+ACCESS: Final = "CANARY-access-token-of-a-test"
+REFRESH: Final = "CANARY-refresh-token-of-a-test"
+SECRET: Final = "CANARY-client-secret-of-a-test"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """`authsome` with an AUTHSOME_HOME of its own."""
+
+    home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        inherited = {"PATH": os.environ["PATH"], "HOME": str(self.home.parent), "LANG": "C.UTF-8"}
+        return {**inherited, "AUTHSOME_HOME": str(self.home), **self.variables}
+
+    def __call__(self, *arguments: str, stdin: str = "", cwd: Path | None = None) -> Said:
+        done = subprocess.run(
+            [*PROGRAM, *arguments],
+            env=self.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=60,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, *arguments],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def vault(self) -> Vault:
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        return Vault.open(
+            SqliteStorage(self.home / "vault.db"), KeyFile(self.home / "master.key"), create=True
+        )
+
+    def connect(
+        self,
+        provider: str = "discord",
+        name: str = "default",
+        *,
+        profile: str = "default",
+        status: Status = Status.CONNECTED,
+        access: str = ACCESS,
+        refresh: str | None = REFRESH,
+        lifetime: float = 600_000.0,
+        client: ClientRegistration | None = None,
+    ) -> None:
+        """Store a connection as a login would have."""
+        now = time.time()
+        tokens = OAuthTokens(
+            access_token=SecretStr(access),
+            refresh_token=SecretStr(refresh) if refresh else None,
+            scopes=("identify", "guilds"),
+            issued_at=now,
+            expires_at=now + lifetime,
+        )
+        connection = Connection(
+            credential=tokens,
+            status=status,
+            requested_scopes=("identify", "guilds", "email"),
+            account="nelly",
+            created_at=now,
+            updated_at=now,
+        )
+        with self.vault() as vault:
+            vault.put_connection(ConnectionKey(profile, provider, name), connection, expected=None)
+            if client:
+                vault.put_client(profile, provider, client, expected=None)
+
+
+def connected(home: Path, standin: StandIn, name: str = "default") -> tuple[Program, Tokens]:
+    """The program with a connection that the stand-in knows, its tokens, and the way to the stand-in."""
+    app = standin.discord.register_app()
+    tokens = standin.discord.grant(app)
+    registration = ClientRegistration(client_id=app.client_id, client_secret=SecretStr(app.client_secret))
+    way = {"AUTHSOME_CONNECT_TO": ",".join(standin.connect_to), "SSL_CERT_FILE": str(standin.ca_file)}
+    program = Program(home, way)
+    program.connect(name=name, access=tokens.access_token, refresh=tokens.refresh_token, client=registration)
+    return program, tokens

@@ -1,0 +1,195 @@
+"""Transcripts of the commands that only read."""
+
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launcher.audit_log import AuditLog
+from proxy.model import Event
+from tests.launcher.cli import ACCESS, PROGRAM, REFRESH, ROOT, Program
+from vault.model import Status
+
+NOT_CONNECTED = (
+    "authsome: error: discord/default is not connected\nauthsome: hint: run 'authsome login discord'\n"
+)
+
+
+def test_list_without_connections(authsome: Program) -> None:
+    said = authsome("list")
+    assert said.out.splitlines() == [
+        "PROVIDER  SOURCE   CONNECTION  STATUS  ACCOUNT  EXPIRES",
+        "discord   bundled  -           -       -        -",
+    ]
+    assert (said.status, said.err) == (0, "")
+
+
+def test_list_shows_every_connection_of_the_profile(authsome: Program) -> None:
+    authsome.connect()
+    authsome.connect(name="work", status=Status.EXPIRED)
+    authsome.connect(name="other", profile="ci")
+    lines = [line.split()[:5] for line in authsome("list").out.splitlines()[1:]]
+    assert lines == [
+        ["discord", "bundled", "default", "connected", "nelly"],
+        ["discord", "bundled", "work", "expired", "nelly"],
+    ]
+    (found,) = json.loads(authsome("--profile", "ci", "list", "--json").out)
+    assert found["provider"] == "discord"
+    assert [shown["connection"] for shown in found["connections"]] == ["other"]
+
+
+def test_list_shows_a_damaged_record_and_those_beside_it(authsome: Program) -> None:
+    authsome.connect()
+    authsome.connect(name="work")
+    database = sqlite3.connect(authsome.home / "vault.db")
+    with database:
+        database.execute("UPDATE record SET blob = zeroblob(80) WHERE name = 'work'")
+    database.close()
+    said = authsome("list")
+    assert said.status == 0
+    assert [line.split()[2:4] for line in said.out.splitlines()[1:]] == [
+        ["default", "connected"],
+        ["work", "damaged"],
+    ]
+    assert said.err.startswith("authsome: warning: discord/work: ")
+
+
+def test_inspect_into_the_users_folder_round_trips_byte_for_byte(authsome: Program) -> None:
+    authsome.connect()
+    folder = authsome.home / "providers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    shell = f"{' '.join(PROGRAM)} inspect discord > {folder / 'discord.json'}"
+    assert subprocess.run(["sh", "-c", shell], env=authsome.environ, timeout=60).returncode == 0
+    bundled = (ROOT / "oauth" / "providers" / "discord.json").read_bytes()
+    assert (folder / "discord.json").read_bytes() == bundled
+    assert authsome("list").out.splitlines()[1].split()[:2] == ["discord", "custom"]
+    assert authsome("inspect", "discord").out.encode() == bundled
+
+
+def test_list_warns_of_a_wrong_provider_file_and_shows_the_others(authsome: Program) -> None:
+    (authsome.home / "providers").mkdir(parents=True, mode=0o700)
+    (authsome.home / "providers" / "acme.json").write_text("{}")
+    said = authsome("list")
+    assert said.status == 0
+    assert said.out.splitlines()[1].startswith("discord ")
+    assert said.err.startswith("authsome: warning: ")
+    assert "acme.json" in said.err
+
+
+def test_get_prints_everything_but_the_credential(authsome: Program) -> None:
+    authsome.connect()
+    said = authsome("get", "discord")
+    assert (said.status, said.err) == (0, "")
+    assert "status:           connected\n" in said.out
+    assert "scopes:           identify,guilds\n" in said.out
+    found = json.loads(authsome("get", "discord", "--json").out)
+    assert found["provider"] == "discord"
+    assert found["connection"] == "default"
+    assert found["scopes"] == ["identify", "guilds"]
+    assert found["expires_at"].endswith("Z")
+    for text in (said.out, json.dumps(found), authsome("list", "--json").out):
+        assert "CANARY" not in text
+
+
+def test_one_field_is_printed_alone(authsome: Program) -> None:
+    authsome.connect()
+    assert authsome("get", "discord", "--field", "status").out == "connected\n"
+    assert authsome("get", "discord", "--field", "scopes").out == "identify,guilds\n"
+    assert authsome("get", "discord", "--field", "scopes", "--json").out == '["identify", "guilds"]\n'
+
+
+@pytest.mark.parametrize("field", ["access_token", "refresh_token", "credential", ""])
+def test_a_field_that_does_not_exist_is_a_usage_error_that_lists_those_that_do(
+    authsome: Program, field: str
+) -> None:
+    authsome.connect()
+    said = authsome("get", "discord", "--field", field)
+    assert (said.status, said.out) == (2, "")
+    assert "choose one of provider, connection, status" in said.err
+
+
+@pytest.mark.parametrize("command", [("get", "discord"), ("export", "discord"), ("logout", "discord")])
+def test_without_a_connection_a_login_is_needed(authsome: Program, command: tuple[str, ...]) -> None:
+    said = authsome(*command)
+    assert (said.status, said.out, said.err) == (3, "", NOT_CONNECTED)
+    authsome.connect(name="work")
+    said = authsome(*command)
+    assert (said.status, said.out, said.err) == (3, "", NOT_CONNECTED)
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("env", f"export DISCORD_ACCESS_TOKEN='{ACCESS}'\n"),
+        ("dotenv", f'DISCORD_ACCESS_TOKEN="{ACCESS}"\n'),
+        ("json", f'{{"DISCORD_ACCESS_TOKEN": "{ACCESS}"}}\n'),
+    ],
+)
+def test_export_prints_the_access_token_and_never_a_refresh_token(
+    authsome: Program, style: str, text: str
+) -> None:
+    authsome.connect()
+    said = authsome("export", "discord", "--format", style)
+    assert (said.status, said.out, said.err) == (0, text, "")
+    assert REFRESH not in said.out
+
+
+def test_export_to_a_shell_sets_the_variable(authsome: Program) -> None:
+    authsome.connect(access="it's $HOME")
+    shell = f'eval "$({" ".join(PROGRAM)} export discord)"; printf %s "$DISCORD_ACCESS_TOKEN"'
+    done = subprocess.run(
+        ["sh", "-c", shell], env=authsome.environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "it's $HOME"
+
+
+def test_export_to_a_terminal_warns(authsome: Program) -> None:
+    authsome.connect()
+    parent, child = pty.openpty()
+    done = subprocess.run(
+        [*PROGRAM, "export", "discord"], env=authsome.environ, stdout=child, stderr=subprocess.PIPE, text=True
+    )
+    os.close(child)
+    os.close(parent)
+    assert done.stderr.startswith("authsome: warning: the token is now on your screen")
+
+
+def test_export_is_refused_inside_of_a_run(authsome: Program) -> None:
+    authsome.connect()
+    inside = Program(authsome.home, {"AUTHSOME_RUN": "r1"})
+    said = inside("export", "discord")
+    assert (said.status, said.out) == (1, "")
+    assert said.err.startswith("authsome: error: credentials are not exported inside of a run\n")
+
+
+def test_export_of_an_expired_connection_needs_a_login(authsome: Program) -> None:
+    authsome.connect(status=Status.EXPIRED)
+    said = authsome("export", "discord")
+    assert (said.status, said.out) == (3, "")
+    assert "CANARY" not in said.err
+
+
+def test_audit_shows_the_latest_decisions(authsome: Program) -> None:
+    folder = authsome.home / "audit"
+    folder.mkdir(parents=True, mode=0o700)
+    log = AuditLog(folder, "0123456789abcdef", lambda: 0.0)
+    for number in range(3):
+        log(Event("GET", "discord.com", f"/{number}", "inject", "discord/default", None, 200))
+    head, line = authsome("audit", "--limit", "1").out.splitlines()
+    assert " ".join(head.split()) == "TIME RUN CONNECTION METHOD HOST PATH DECISION REASON STATUS"
+    shown = "1970-01-01T00:00:00Z 01234567 discord/default GET discord.com /2 inject - 200"
+    assert " ".join(line.split()) == shown
+    lines = authsome("audit", "--json").out.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/0", "/1", "/2"]
+
+
+def test_a_home_that_others_can_enter_is_refused(authsome: Program, tmp_path: Path) -> None:
+    authsome.connect()
+    authsome.home.chmod(0o755)
+    said = authsome("list")
+    assert said.status == 1
+    assert "chmod 700" in said.err

@@ -1,0 +1,241 @@
+"""Whole runs: the real program, the real proxy, and a stand-in provider where one is needed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.cli import ACCESS, PROGRAM, REFRESH, Program, connected
+from tests.standin import StandIn
+from vault.model import Status
+
+FETCH = """
+import os, urllib.request
+request = urllib.request.Request("https://discord.com/api/v10/users/@me")
+request.add_header("Authorization", "Bearer " + os.environ["DISCORD_ACCESS_TOKEN"])
+print(urllib.request.urlopen(request).status)
+"""
+
+
+def test_a_child_uses_the_connection_and_holds_the_placeholder(tmp_path: Path, standin: StandIn) -> None:
+    authsome, tokens = connected(tmp_path / "home", standin)
+    said = authsome("run", "--", sys.executable, "-c", FETCH + "print(dict(os.environ))")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("200\n")
+    assert "'DISCORD_ACCESS_TOKEN': 'authsome-proxy-managed'" in said.out
+    assert tokens.access_token not in said.out
+    (seen,) = standin.seen
+    assert (b"authorization", f"Bearer {tokens.access_token}".encode()) in [
+        (name.lower(), value) for name, value in seen.headers
+    ]
+    (line,) = authsome("audit", "--json").out.splitlines()
+    entry = json.loads(line)
+    assert (entry["provider"], entry["connection"], entry["decision"]) == ("discord", "default", "inject")
+
+
+def test_a_connection_that_is_not_offered_is_not_used(tmp_path: Path, standin: StandIn) -> None:
+    authsome, tokens = connected(tmp_path / "home", standin, name="work")
+    authsome.connect()
+    authsome("run", "--connection", "discord/default", "--", sys.executable, "-c", FETCH)
+    assert not standin.wire_contains(tokens.access_token.encode())
+    authsome("run", "--connection", "discord/work", "--", sys.executable, "-c", FETCH)
+    assert standin.wire_contains(tokens.access_token.encode())
+
+
+def test_the_status_of_the_run_is_that_of_the_program(authsome: Program) -> None:
+    authsome.connect()
+    assert authsome("run", "--", "sh", "-c", "exit 7").status == 7
+    assert authsome("run", "--", "sh", "-c", "kill -TERM $$").status == 143
+    assert authsome("run", "no-such-program-anywhere").status == 127
+    said = authsome("run", str(authsome.home))
+    assert said.status == 126
+    assert said.err.startswith("authsome: error: cannot run ")
+
+
+@pytest.mark.parametrize("dashes", [(), ("--",)])
+def test_what_follows_the_first_word_goes_to_the_program_untouched(
+    authsome: Program, dashes: tuple[str, ...]
+) -> None:
+    authsome.connect()
+    words = ("--provider", "x", "--", "--help", "-h", "")
+    said = authsome("run", *dashes, sys.executable, "-c", "import sys; print(sys.argv[1:])", *words)
+    assert said.out == f"{list(words)}\n"
+
+
+def test_without_a_connection_there_is_no_run(authsome: Program, tmp_path: Path) -> None:
+    said = authsome("run", "--", "touch", str(tmp_path / "started"))
+    assert said.status == 3
+    assert said.err.splitlines() == [
+        "authsome: error: there is no connection to offer",
+        "authsome: hint: run 'authsome login discord', or see 'authsome list' for other providers",
+    ]
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("--provider", "nope"), 4),
+        (("--connection", "nope/work"), 4),
+        (("--connection", "nobody"), 4),
+        (("--connection", "discord/work"), 3),
+        (("--connection", "A"), 2),
+        (("--connect-to", "x"), 2),
+        (("--nope",), 2),
+    ],
+)
+def test_what_cannot_be_offered_is_refused_before_the_program_starts(
+    authsome: Program, tmp_path: Path, options: tuple[str, ...], status: int
+) -> None:
+    authsome.connect()
+    assert authsome("run", *options, "--", "touch", str(tmp_path / "started")).status == status
+    assert not (tmp_path / "started").exists()
+
+
+def test_two_connections_for_one_place_are_refused(authsome: Program) -> None:
+    authsome.connect()
+    authsome.connect(name="work")
+    said = authsome("run", "--connection", "discord/default", "--connection", "discord/work", "true")
+    assert said.status == 2
+    assert "both go to discord.com" in said.err
+
+
+def test_a_failure_of_the_run_itself_is_125(authsome: Program, tmp_path: Path) -> None:
+    authsome.connect()
+    (authsome.home / "master.key").write_text("no key\n")
+    said = authsome("run", "--", "touch", str(tmp_path / "started"))
+    assert said.status == 125
+    assert said.err.startswith("authsome: error: ")
+    assert not (tmp_path / "started").exists()
+
+
+def test_an_expired_connection_is_offered_with_a_warning_and_its_requests_are_refused(
+    tmp_path: Path, standin: StandIn
+) -> None:
+    authsome = Program(
+        tmp_path / "home",
+        {"AUTHSOME_CONNECT_TO": ",".join(standin.connect_to), "SSL_CERT_FILE": str(standin.ca_file)},
+    )
+    authsome.connect(status=Status.EXPIRED)
+    said = authsome("run", "--", sys.executable, "-c", FETCH)
+    assert said.err.splitlines()[:2] == [
+        "authsome: warning: discord/default has expired: its requests will be refused",
+        "authsome: hint: run 'authsome login discord'",
+    ]
+    assert "403" in said.err
+    assert not standin.seen
+
+
+def test_a_wrong_provider_file_stops_only_a_run_that_names_it(authsome: Program) -> None:
+    authsome.connect()
+    authsome.connect("acme")
+    (authsome.home / "providers").mkdir(mode=0o700)
+    (authsome.home / "providers" / "acme.json").write_text("{}")
+    said = authsome("run", "true")
+    assert said.status == 0
+    assert said.err.startswith("authsome: warning: acme/default is not offered: ")
+    assert authsome("run", "--provider", "acme", "true").status == 125
+
+
+def test_tokens_in_the_environment_of_the_launcher_do_not_reach_the_child(authsome: Program) -> None:
+    authsome.connect()
+    exported = {
+        "DISCORD_ACCESS_TOKEN": ACCESS,
+        "DISCORD_REFRESH_TOKEN": REFRESH,
+        "SSLKEYLOGFILE": "/dev/null",
+    }
+    said = Program(authsome.home, exported)("run", "--", "env")
+    assert said.status == 0
+    assert "CANARY" not in said.out
+    assert "DISCORD_REFRESH_TOKEN" not in said.out
+    assert "SSLKEYLOGFILE" not in said.out
+    assert "AUTHSOME_HOME" not in said.out
+
+
+def test_certificates_of_the_users_tools_stay_trusted_by_the_child(
+    authsome: Program, standin: StandIn
+) -> None:
+    authsome.connect()
+    own = Program(authsome.home, {"REQUESTS_CA_BUNDLE": str(standin.ca_file), "NODE_EXTRA_CA_CERTS": "/none"})
+    said = own("run", "--", "sh", "-c", 'cat "$REQUESTS_CA_BUNDLE"; echo; cat "$NODE_EXTRA_CA_CERTS"')
+    bundle, extra = said.out.split("\n\n")
+    assert standin.ca_file.read_text().strip() in bundle
+    assert extra.count("BEGIN CERTIFICATE") == 1
+    assert extra.strip() in bundle
+
+
+def test_nothing_of_a_run_is_left_and_two_runs_have_proxies_of_their_own(authsome: Program) -> None:
+    authsome.connect()
+    show = 'echo "$HTTPS_PROXY $SSL_CERT_FILE"; sleep 0.2'
+    runs = [authsome.start("run", "--", "sh", "-c", show) for _ in range(2)]
+    said = [run.communicate(timeout=60)[0].split() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert not set(said[0]) & set(said[1])
+    assert [path.name for path in (authsome.home / "runs").iterdir()] == [".lock"]
+
+
+def test_a_killed_launcher_takes_the_child_along_and_the_next_run_cleans_up(authsome: Program) -> None:
+    authsome.connect()
+    run = authsome.start("run", "--", "sh", "-c", "echo ready; exec sleep 30")
+    assert run.stdout
+    assert run.stdout.readline() == "ready\n"
+    run.kill()
+    begun = time.monotonic()
+    run.communicate(timeout=20)
+    assert time.monotonic() - begun < 10
+    left = [path for path in (authsome.home / "runs").iterdir() if path.is_dir()]
+    assert len(left) == 1
+    assert authsome("run", "true").status == 0
+    assert not left[0].exists()
+
+
+def test_a_signal_to_the_launcher_ends_the_child_and_everything_of_the_run(authsome: Program) -> None:
+    authsome.connect()
+    run = authsome.start("run", "--", "sh", "-c", "echo ready; exec sleep 30")
+    assert run.stdout
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGTERM)
+    _, problems = run.communicate(timeout=20)
+    assert (run.returncode, problems) == (143, "")
+    assert [path.name for path in (authsome.home / "runs").iterdir()] == [".lock"]
+
+
+def visible(pid: int) -> str:
+    """The arguments and the environment of a process, as its user's other processes see them."""
+    if sys.platform.startswith("linux"):
+        return "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("cmdline", "environ"))
+    return subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, text=True, timeout=20).stdout
+
+
+def test_no_credential_is_in_the_arguments_or_environment_of_child_and_launcher(authsome: Program) -> None:
+    authsome.connect()
+    run = authsome.start("run", "--", "sh", "-c", "echo $$; exec sleep 30")
+    assert run.stdout
+    child = int(run.stdout.readline())
+    try:
+        assert "authsome-proxy-managed" in visible(child)
+        assert "CANARY" not in visible(child) + visible(run.pid)
+    finally:
+        run.terminate()
+        run.communicate(timeout=20)
+
+
+def test_a_program_reads_the_terminal_of_the_user(authsome: Program) -> None:
+    authsome.connect()
+    parent, child = os.openpty()
+    run = subprocess.Popen(
+        [*PROGRAM, "run", "--", "sh", "-c", "test -t 0 && test -t 1 && read line && echo got $line"],
+        env=authsome.environ,
+        stdin=child,
+        stdout=child,
+    )
+    os.close(child)
+    os.write(parent, b"typed\n")
+    assert run.wait(timeout=30) == 0
+    assert b"got typed" in os.read(parent, 4096)
+    os.close(parent)

@@ -1,0 +1,63 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from launcher.startup import PACKAGES, foreign_packages
+from tests.launcher.cli import ROOT
+
+
+def copy_of_ours(folder: Path) -> Path:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_our_packages_come_from_one_folder() -> None:
+    assert foreign_packages(ROOT) == []
+
+
+def test_a_package_from_elsewhere_is_named_with_its_folder(tmp_path: Path) -> None:
+    problems = foreign_packages(tmp_path, ["vault"])
+    assert problems == [f"the package 'vault' comes from {ROOT / 'vault'}, not from {tmp_path}"]
+
+
+def test_a_package_that_is_not_there_is_named() -> None:
+    assert foreign_packages(ROOT, ["no_such_package_of_ours"]) == [
+        f"the package 'no_such_package_of_ours' comes from nowhere, not from {ROOT}"
+    ]
+
+
+def test_the_program_refuses_to_start_with_another_vault(tmp_path: Path) -> None:
+    ours = copy_of_ours(tmp_path / "ours")
+    (tmp_path / "other" / "vault").mkdir(parents=True)
+    (tmp_path / "other" / "vault" / "__init__.py").write_text("print('TAKEN OVER')")
+    start = f"import sys; sys.path[:0] = [{str(tmp_path / 'other')!r}, {str(ours)!r}]; " + (
+        "from launcher.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", start, "list"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"authsome: error: the package 'vault' comes from {tmp_path / 'other' / 'vault'}, not from {ours}",
+        "authsome: hint: install authsome in an environment of its own",
+    ]
+
+
+def test_modules_in_the_working_folder_and_in_pythonpath_are_not_imported(tmp_path: Path) -> None:
+    for name in ("click", "httpx", "pydantic", "json"):
+        (tmp_path / f"{name}.py").write_text("print('TAKEN OVER')")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launcher" / "__main__.py"), "list"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "AUTHSOME_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "TAKEN OVER" not in done.stdout + done.stderr
+    assert done.returncode == 0
+    assert "discord" in done.stdout
