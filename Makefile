@@ -1,0 +1,82 @@
+# Everything here needs only make and Python 3.12 or newer; the tools come from requirements.lock.
+# Written for GNU make 3.81, which macOS ships.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Touched when the environment holds what requirements.lock says.
+STAMP := $(VENV)/.installed
+PACKAGES := launcher oauth proxy vault
+
+# Without bytecode the imports of one start cost three times as much.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test lint browser readme lock clean
+
+help:
+	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
+	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
+	@echo "make test      run the tests that need no browser"
+	@echo "make browser   run the tests that drive a real Chromium"
+	@echo "make lint      check style and types"
+	@echo "make readme    write the command reference into README.md"
+	@echo "make lock      pin the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)"
+	@echo "make clean     remove $(VENV) and everything generated"
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	@$(PYTHON) examples/demo.py
+
+test: $(STAMP)
+	$(PYTHON) -m pytest -q -m "not browser" $(ARGS)
+
+lint: $(STAMP)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+browser: $(STAMP)
+	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+			echo "make: the browser tests need chromium and chromedriver on PATH" >&2; \
+			echo "make: on Debian: sudo apt-get install chromium chromium-driver" >&2; \
+			exit 1; \
+		fi; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium chromium-driver; \
+	fi
+	$(PYTHON) -m pytest -q -m browser $(ARGS)
+
+readme: $(STAMP)
+	$(PYTHON) -m tests.test_readme
+
+lock: $(PYTHON)
+	@[ -x $(VENV)/bin/uv ] || $(PYTHON) -m pip install -qq uv
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--group dev --output-file requirements.lock $(LOCK_FLAGS) pyproject.toml
+
+clean:
+	rm -rf $(VENV) dist .hypothesis .mypy_cache .ruff_cache .screenshots
+	find $(PACKAGES) tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@for python in python3 python3.13 python3.12 python3.14; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || continue; \
+		if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "make: $$python cannot create virtual environments" >&2; \
+			echo "make: on Debian: sudo apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+		"$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+		exit 0; \
+	done; \
+	echo "make: no Python 3.12 or newer found as python3, python3.12, python3.13 or python3.14" >&2; \
+	exit 1
+
+$(STAMP): $(PYTHON) requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (once, and again when requirements.lock changes) ..."
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile --no-build-isolation --no-deps --editable .
+	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib $(PACKAGES)
+	@touch $@

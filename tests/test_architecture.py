@@ -1,0 +1,271 @@
+"""Who may import whom, and what a pure file may use, held over the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+
+OURS: Final = ("launcher", "oauth", "proxy", "vault")
+
+MAY_IMPORT: Final = {
+    "launcher": OURS,
+    "oauth": ("oauth", "vault.model", "vault.errors"),
+    "proxy": ("proxy",),
+    "vault": ("vault",),
+}
+"""What each package may import of ours. Everything points from `launcher` downwards."""
+
+KNOWS_MITMPROXY: Final = frozenset({"proxy/addon.py", "proxy/handler.py"})
+"""Its import costs more than everything else together, and it promises no stable interface."""
+
+PURE: Final = frozenset(
+    {
+        "launcher/choose.py",
+        "launcher/describe.py",
+        "launcher/environment.py",
+        "launcher/render.py",
+        "launcher/rules.py",
+        "launcher/settings.py",
+        "oauth/freshness.py",
+        "oauth/outcome.py",
+        "oauth/page_html.py",
+        "oauth/page_http.py",
+        "oauth/protocol.py",
+        "oauth/provider.py",
+        "proxy/audit.py",
+        "proxy/hosts.py",
+        "proxy/model.py",
+        "proxy/policy.py",
+        "proxy/scrub.py",
+        "proxy/slots.py",
+        "vault/envelope.py",
+        "vault/model.py",
+    }
+)
+"""Files that do no I/O and have no clock and no randomness of their own."""
+
+PURE_MAY_IMPORT: Final = (
+    "__future__",
+    "base64",
+    "binascii",
+    "collections",
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "hmac",
+    "html",
+    "http.HTTPStatus",
+    "ipaddress",
+    "itertools",
+    "json",
+    "math",
+    "pathlib",
+    "pydantic",
+    "pydantic_core",
+    "re",
+    "shlex",
+    "string",
+    "struct",
+    "types",
+    "typing",
+    "unicodedata",
+    "urllib.parse",
+)
+
+BUILTIN_DOORS: Final = frozenset(
+    {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
+)
+"""Functions that need no import to reach outside."""
+
+METHOD_DOORS: Final = frozenset(
+    {"now", "today", "utcnow", "generate_key", "cwd", "home", "expanduser", "resolve", "absolute", "stat"}
+    | {"exists", "is_file", "is_dir", "glob", "iterdir", "open", "read_bytes", "read_text"}
+    | {"mkdir", "touch", "unlink", "write_bytes", "write_text"}
+)
+"""What reads a clock, a random source or a file on classes that a pure file may import for their values."""
+
+
+def imports(source: str, path: str) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that `source` imports, wherever in the file it does."""
+    package = path.removesuffix(".py").split("/")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                above = package[: len(package) - level + 1] if level else []
+                base = [*above, module] if module else above
+                yield from ((node.lineno, ".".join([*base, alias.name])) for alias in names)
+            case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
+                yield node.lineno, name
+
+
+def doors(source: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each call in `source` that reaches outside without an import of its own."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in BUILTIN_DOORS:
+                yield node.lineno, name
+            case ast.Call(func=ast.Attribute(attr=name)) if name in METHOD_DOORS:
+                yield node.lineno, name
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What `source` does that a file at `path` must not; empty when all is well."""
+    found = [f"{path}:{line} imports {name}" for line, name in imports(source, path) if not _may(path, name)]
+    if path in PURE:
+        found += [f"{path}:{line} calls {name}" for line, name in doors(source)]
+    return found
+
+
+def _may(path: str, name: str) -> bool:
+    top = name.split(".")[0]
+    if top in ("tests", "examples"):
+        return False
+    if top == "mitmproxy":
+        return path in KNOWS_MITMPROXY
+    if top in OURS and not _within(name, MAY_IMPORT[path.split("/")[0]]):
+        return False
+    return path not in PURE or _pure_may(name)
+
+
+def _pure_may(name: str) -> bool:
+    if name.split(".")[0] not in OURS:
+        return _within(name, PURE_MAY_IMPORT)
+    modules = [file.removesuffix(".py").replace("/", ".") for file in PURE]
+    return _within(name, [*modules, *(f"{package}.errors" for package in OURS)])
+
+
+def _within(name: str, allowed: Sequence[str]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed)
+
+
+def files() -> list[str]:
+    return sorted(
+        file.relative_to(ROOT).as_posix() for package in OURS for file in (ROOT / package).rglob("*.py")
+    )
+
+
+@pytest.mark.parametrize("path", files())
+def test_every_file_imports_only_what_its_place_allows(path: str) -> None:
+    assert violations(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", files())
+def test_a_file_that_calls_itself_pure_is_held_to_it(path: str) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
+    assert not re.search(r"\bPure\b", docstring) or path in PURE
+
+
+def test_every_file_that_must_be_pure_exists() -> None:
+    assert set(files()) >= PURE
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("vault/vault.py", "from oauth.protocol import parse_scopes"),
+        ("vault/vault.py", "import launcher.settings"),
+        ("vault/vault.py", "from proxy import model"),
+        ("proxy/policy.py", "from vault.model import ConnectionKey"),
+        ("proxy/server.py", "def start() -> None:\n    from launcher.app import App"),
+        ("oauth/keeper.py", "from vault.vault import Vault"),
+        ("oauth/keeper.py", "from vault import storage"),
+        ("oauth/keeper.py", "import vault"),
+        ("oauth/keeper.py", "from proxy.model import Rule"),
+        ("oauth/keeper.py", "from ..launcher import app"),
+        ("oauth/keeper.py", "import importlib\nimportlib.import_module('launcher.app')"),
+        ("launcher/app.py", "from tests.standin import StandIn"),
+        ("launcher/app.py", "import mitmproxy.master"),
+        ("proxy/front.py", "def relay() -> None:\n    from mitmproxy import http"),
+    ],
+)
+def test_an_import_turned_round_is_reported(path: str, line: str) -> None:
+    assert violations(path, line) != []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("launcher/app.py", "from vault.vault import Vault"),
+        ("launcher/app.py", "from proxy import server"),
+        ("oauth/keeper.py", "from vault import model"),
+        ("oauth/keeper.py", "from .errors import OAuthError"),
+        ("proxy/handler.py", "from mitmproxy import http"),
+        ("proxy/policy.py", "from proxy.model import Rule"),
+    ],
+)
+def test_the_same_imports_the_right_way_round_are_not_reported(path: str, line: str) -> None:
+    assert violations(path, line) == []
+
+
+@pytest.mark.parametrize("path", sorted(PURE))
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os",
+        "import time",
+        "import secrets",
+        "from random import random",
+        "import socket",
+        "import subprocess",
+        "import urllib.request",
+        "import httpx",
+        "open('/etc/passwd')",
+        "Path('/etc/passwd').read_text()",
+        "datetime.now()",
+        "Path.home()",
+    ],
+)
+def test_a_pure_file_that_reaches_outside_is_reported(path: str, line: str) -> None:
+    assert violations(path, line) != []
+
+
+def test_a_pure_file_that_leans_on_an_impure_one_is_reported() -> None:
+    assert violations("proxy/policy.py", "from proxy.server import running_proxy") != []
+
+
+def imported_by(*arguments: str, home: Path) -> set[str]:
+    """The modules that a fresh interpreter imports, measured by the interpreter itself."""
+    ended = subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", *arguments],
+        env={**os.environ, "AUTHSOME_HOME": str(home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return {
+        line.rsplit("|", 1)[1].strip()
+        for line in ended.stderr.splitlines()
+        if line.startswith("import time:")
+    }
+
+
+def test_list_does_not_import_mitmproxy(tmp_path: Path) -> None:
+    modules = imported_by("-m", "launcher", "list", home=tmp_path)
+    assert "oauth.registry" in modules
+    assert not {module for module in modules if module.split(".")[0] == "mitmproxy"}
+
+
+def test_the_proxy_as_imported_by_the_launcher_does_not_import_mitmproxy_yet(tmp_path: Path) -> None:
+    assert "mitmproxy" not in imported_by("-c", "import proxy.server", home=tmp_path)
+
+
+def test_an_import_of_mitmproxy_would_be_seen(tmp_path: Path) -> None:
+    assert "mitmproxy" in imported_by("-c", "import proxy.addon", home=tmp_path)
