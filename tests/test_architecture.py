@@ -46,7 +46,6 @@ PURE: Final = frozenset(
         "proxy/hosts.py",
         "proxy/model.py",
         "proxy/policy.py",
-        "proxy/scrub.py",
         "proxy/slots.py",
         "vault/envelope.py",
         "vault/model.py",
