@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.standin import StandIn
+
+# A shell that starts the tests in the background has them, and all their children, ignore ^C; several
+# tests are about what ^C does.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.desk import PYTHON, Desk, Run, approve, finished, until_url
 from tests.standin import CLIENT_ID, CLIENT_SECRET
 
@@ -36,6 +38,61 @@ def shell(desk: Desk, line: str) -> Run:
         timeout=90,
         check=False,
     )
+
+
+@pytest.fixture
+def seated(desk: Desk) -> Desk:
+    """A desk whose browser is a script that knows what to enter and what to press."""
+    desk.extra = {
+        "BROWSER": f"{PYTHON} {Path(__file__).with_name('human.py')} %s",
+        "HUMAN_CA": str(desk.standin.ca_file),
+        "HUMAN_PORT": str(desk.standin.https_port),
+        "HUMAN_LOG": str(desk.folder / "visited"),
+    }
+    return desk
+
+
+def visited(desk: Desk) -> list[str]:
+    return (desk.folder / "visited").read_text().splitlines()
+
+
+def test_the_first_login_asks_for_the_client_and_later_ones_do_not(seated: Desk) -> None:
+    done = shell(seated, "authsome login discord")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "http://127.0.0.1:7998" in done.stderr
+    assert "logged in to Discord as nelly" in done.stderr
+    again = shell(seated, "authsome login discord")
+    assert again.returncode == 0, again.stderr
+    assert "http://127.0.0.1:7998/\n" not in again.stderr
+    assert len(visited(seated)) == 2
+    assert all(url.startswith("https://discord.com/oauth2/authorize?") for url in visited(seated))
+    assert CLIENT_SECRET not in done.stderr + again.stderr
+
+
+def test_scopes_and_connections_at_login(seated: Desk) -> None:
+    for line in (
+        'authsome login discord --scopes "identify,guilds"',
+        "authsome login discord --connection personal",
+        "authsome login discord --connection work",
+    ):
+        assert shell(seated, line).returncode == 0
+    assert "scope=identify%20guilds" in visited(seated)[0]
+    assert shell(seated, "authsome get discord --field scopes").stdout == "identify,guilds\n"
+    listed = json.loads(shell(seated, "authsome list --json").stdout)
+    assert "personal" in json.dumps(listed)
+    assert "work" in json.dumps(listed)
+
+
+def test_unknown_scopes_and_those_that_need_approval_warn(desk: Desk) -> None:
+    line = "authsome login discord --scopes identify,rpc,telepathy --no-browser --timeout 1"
+    done = shell(desk, line)
+    assert done.returncode == 1
+    warned = [text for text in done.stderr.splitlines() if "warning" in text]
+    assert len(warned) == 2
+    assert "'rpc'" in warned[0]
+    assert "approved" in warned[0]
+    assert "'telepathy'" in warned[1]
 
 
 def test_verify(desk: Desk) -> None:

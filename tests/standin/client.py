@@ -13,15 +13,16 @@ from tests.standin.server import LOOPBACK, StandIn
 class _ToStandIn(httpx.HTTPTransport):
     """Dials the stand-in; SNI, certificate check and Host stay those of the URL."""
 
-    def __init__(self, standin: StandIn, context: ssl.SSLContext) -> None:
+    def __init__(self, https_port: int, http_port: int, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
-        self._standin = standin
+        self._https_port = https_port
+        self._http_port = http_port
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         tls = request.url.scheme == "https"
         if tls:
             request.extensions = {"sni_hostname": request.url.host} | dict(request.extensions)
-        port = self._standin.https_port if tls else self._standin.http_port
+        port = self._https_port if tls else self._http_port
         request.url = request.url.copy_with(host=LOOPBACK, port=port)
         return super().handle_request(request)
 
@@ -29,7 +30,12 @@ class _ToStandIn(httpx.HTTPTransport):
 def client_of(standin: StandIn, context: ssl.SSLContext | None = None) -> httpx.Client:
     """A client that trusts the stand-in's CA alone, unless `context` says otherwise."""
     context = context or ssl.create_default_context(cafile=standin.ca_file)
-    return httpx.Client(transport=_ToStandIn(standin, context), trust_env=False, timeout=10)
+    return client_at(standin.https_port, standin.http_port, context)
+
+
+def client_at(https_port: int, http_port: int, context: ssl.SSLContext) -> httpx.Client:
+    """The same, of a stand-in in another process."""
+    return httpx.Client(transport=_ToStandIn(https_port, http_port, context), trust_env=False, timeout=10)
 
 
 def press(client: httpx.Client, authorize_url: str, button: str = "approve") -> str:
