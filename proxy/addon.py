@@ -16,6 +16,7 @@ from mitmproxy import http, tcp, tls
 from OpenSSL import SSL
 
 from proxy import audit, slots
+from proxy.cleanse import Cleanser, Unsearchable
 from proxy.model import (
     AuditSink,
     CredentialSource,
@@ -26,6 +27,7 @@ from proxy.model import (
     Reason,
     Refuse,
     Rule,
+    Slot,
     Target,
     Unavailable,
 )
@@ -37,6 +39,9 @@ CREDENTIAL_TIMEOUT: Final = 60.0
 
 _NOTES: Final = "authsome"
 """The key of our notes in a flow's metadata."""
+
+_CODINGS: Final = Slot("Accept-Encoding", None)
+"""Asked to be `identity` with a credential, so that the answer can be searched as it streams by."""
 
 _HOP_BY_HOP: Final = frozenset({b"proxy-authorization", b"proxy-connection", b"proxy-authenticate"})
 """Between the child and this proxy only (RFC 9110 section 11.7); one of them is the run's password."""
@@ -68,6 +73,7 @@ class Addon:
         self._sink = sink
         self._child_contexts = child_contexts
         self._upstream_context = upstream_context
+        self._cleanser = Cleanser()
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """Verify the upstream before the child's handshake ends, so that `decide()` can know of it."""
@@ -121,8 +127,10 @@ class Addon:
         if isinstance(answer, Unavailable):
             self._refuse(flow, target, Refuse(answer.reason, answer.message, answer.fix))
             return
-        value = answer.value.get_secret_value().encode("ascii")
-        flow.request.headers.fields = slots.fill(target.headers, rule.slot, value)
+        value = answer.value.get_secret_value()
+        self._cleanser.remember(value)
+        filled = slots.fill(target.headers, rule.slot, value.encode("ascii"))
+        flow.request.headers.fields = slots.fill(filled, _CODINGS, b"identity")
         flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation)
         flow.request.stream = True
 
@@ -131,8 +139,11 @@ class Addon:
         notes = flow.metadata.get(_NOTES)
         if flow.response is None or not isinstance(notes, _Notes) or isinstance(notes.decision, Refuse):
             return
-        flow.response.stream = True
         _drop(flow.response.headers, _HOP_BY_HOP | {b"alt-svc"})
+        if notes.target.scheme == "https":
+            self._cleanse(flow, flow.response)
+        else:
+            flow.response.stream = True
         if isinstance(notes.decision, Inject) and flow.response.status_code == 401:
             self._source.rejected(notes.decision.rule.connection, notes.generation)
         self._sink(audit.describe(notes.target, notes.decision, flow.response.status_code))
@@ -146,9 +157,34 @@ class Addon:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
             self._sink(audit.describe(_measure(flow), refusal, 400))
 
+    def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Have credentials replaced in the answer on its way."""
+        response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))
+        response.stream = True
+        if not _has_body(flow.request.method, response):
+            return
+        try:
+            response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields))
+        except Unsearchable:
+            message = "the answer is in a content coding that cannot be searched for credentials"
+            flow.response = _in_place_of(Refuse(Reason.UNSEARCHABLE, message, status=502))
+        else:
+            response.stream = body or True
+
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
-        """After a protocol switch mitmproxy keeps every message; nobody reads them here."""
-        flow.messages.clear()
+        """After a protocol switch: end the connection if a credential comes back.
+
+        What follows has no frames that are known here, so nothing can be held back or replaced.
+        """
+        message = flow.messages[-1]
+        if not message.from_client:
+            tail = flow.metadata.get(_NOTES, b"")
+            seen = (tail if isinstance(tail, bytes) else b"") + message.content
+            if self._cleanser.exposes(seen):
+                message.content = b""
+                flow.kill()
+            flow.metadata[_NOTES] = seen[-self._cleanser.longest :] if self._cleanser.longest else b""
+        flow.messages.clear()  # mitmproxy would keep every message
 
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:
         """The dispatcher's answer when a hook raised: nothing may go upstream."""
@@ -202,6 +238,25 @@ def _response(refusal: Refuse) -> http.Response:
         body["fix"] = refusal.fix
     headers = {"Content-Type": "application/json", "X-Authsome-Refused": refusal.reason}
     return http.Response.make(refusal.status, json.dumps(body), headers)
+
+
+def _in_place_of(refusal: Refuse) -> http.Response:
+    """A refusal that is sent in place of an answer whose body still arrives, and is dropped."""
+    response = _response(refusal)
+    body = response.raw_content or b""
+
+    def replaced(chunk: bytes) -> list[bytes]:
+        return [] if chunk else [body]
+
+    response.stream = replaced
+    return response
+
+
+def _has_body(method: str, response: http.Response) -> bool:
+    """Whether an answer has a body at all (RFC 9112 section 6.3)."""
+    status = response.status_code
+    empty = response.headers.get("Content-Length") == "0"
+    return not empty and method != "HEAD" and status >= 200 and status not in (204, 304)
 
 
 def _drop(headers: http.Headers, names: frozenset[bytes]) -> None:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     CREDENTIAL_UNAVAILABLE = "credential-unavailable"
     UPSTREAM_UNREACHABLE = "upstream-unreachable"
     UPSTREAM_UNTRUSTED = "upstream-untrusted"
+    UNSEARCHABLE = "unsearchable"
     INTERNAL_ERROR = "internal-error"
 
 

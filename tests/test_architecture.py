@@ -43,9 +43,11 @@ PURE: Final = frozenset(
         "oauth/protocol.py",
         "oauth/provider.py",
         "proxy/audit.py",
+        "proxy/decode.py",
         "proxy/hosts.py",
         "proxy/model.py",
         "proxy/policy.py",
+        "proxy/scrub.py",
         "proxy/slots.py",
         "vault/envelope.py",
         "vault/model.py",
@@ -57,6 +59,7 @@ PURE_MAY_IMPORT: Final = (
     "__future__",
     "base64",
     "binascii",
+    "brotli",
     "collections",
     "cryptography.exceptions",
     "cryptography.hazmat.primitives",
@@ -83,6 +86,8 @@ PURE_MAY_IMPORT: Final = (
     "typing",
     "unicodedata",
     "urllib.parse",
+    "zlib",
+    "zstandard",
 )
 
 BUILTIN_DOORS: Final = frozenset(

@@ -1,0 +1,152 @@
+"""Replaces known credentials in what comes back from a server, as it streams by.
+
+Pure. A server can hand a credential back as it is, escaped for a URL, for JSON or for HTML, or inside
+something base64-encoded. Every replacement has the length of what it replaces, so that Content-Length
+stays right, and bytes are held back only while they could be the beginning of a credential, so that a
+stream stays a stream. Where nothing is found the bytes are untouched.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+
+MIN_SECRET: Final = 8
+"""Characters. A shorter value would be found by chance in ordinary text."""
+
+_ESCAPED: Final = re.compile(rb"[%\\&]")
+"""What an escaped character begins with; without one of these only the literal forms can occur."""
+
+_LONGEST_ESCAPE: Final = 8
+"""Bytes that one character may take: `&#x0041;`."""
+
+
+class Needle:
+    """One credential in every form a server could give it."""
+
+    def __init__(self, secret: str) -> None:
+        raw = secret.encode()
+        if len(raw) < MIN_SECRET:
+            raise ValueError("too short to be looked for")
+        self.literals = (raw, *_base64_forms(raw))
+        self._characters = tuple(_forms_of(byte) for byte in raw)
+        self._escaped = re.compile(b"".join(b"(?:%b)" % b"|".join(forms) for forms in self._characters))
+        self.longest = max(len(raw) * _LONGEST_ESCAPE, *map(len, self.literals))
+        firsts = {literal[:1] for literal in self.literals} | {b"%", b"\\", b"&"}
+        self._first = re.compile(b"[%b]" % b"".join(map(re.escape, sorted(firsts))))
+
+    def find(self, text: bytes, start: int = 0) -> tuple[int, int] | None:
+        """Start and end of the first occurrence in any form, from `start` on."""
+        found = [
+            (at, at + len(literal)) for literal in self.literals if (at := text.find(literal, start)) >= 0
+        ]
+        if _ESCAPED.search(text, start) and (match := self._escaped.search(text, start)):
+            found.append(match.span())
+        return min(found, default=None)
+
+    def begins(self, text: bytes) -> int:
+        """Where a suffix of `text` starts that more bytes could make an occurrence; its length if nowhere."""
+        start = max(0, len(text) - self.longest + 1)
+        for match in self._first.finditer(text, start):
+            rest = text[match.start() :]
+            if any(literal.startswith(rest) for literal in self.literals) or self._could_continue(rest):
+                return match.start()
+        return len(text)
+
+    def _could_continue(self, rest: bytes) -> bool:
+        """Whether `rest` is the beginning of the credential with some of its characters escaped."""
+        ends = {0}
+        for forms in self._characters:
+            following: set[int] = set()
+            for end in ends:
+                tail = rest[end:]
+                if not tail or (tail[:1] in (b"%", b"\\", b"&") and _is_open_escape(tail)):
+                    return True
+                following |= {end + match.end() for form in forms if (match := re.match(form, tail))}
+            ends = following
+        return False
+
+
+class Scrubber:
+    """Scrubs one stream. Feed it chunks in order, then call `finish` for what was held back."""
+
+    def __init__(self, needles: Iterable[Needle], placeholder: bytes) -> None:
+        self._needles = tuple(needles)
+        self._placeholder = placeholder
+        self._held = b""
+        self.found = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What can be passed on now."""
+        text = self._replaced(self._held + chunk)
+        cut = min((needle.begins(text) for needle in self._needles), default=len(text))
+        self._held = text[cut:]
+        return text[:cut]
+
+    def finish(self) -> bytes:
+        """The rest, at the end of the stream."""
+        rest, self._held = self._held, b""
+        return rest
+
+    def _replaced(self, text: bytes) -> bytes:
+        for needle in self._needles:
+            end = 0
+            while span := needle.find(text, end):
+                self.found = True
+                start, end = span
+                text = text[:start] + stand_in_for(self._placeholder, end - start) + text[end:]
+        return text
+
+
+def scrub(text: bytes, needles: Iterable[Needle], placeholder: bytes) -> bytes:
+    """Scrub a whole value, such as that of a header."""
+    scrubber = Scrubber(needles, placeholder)
+    return scrubber.feed(text) + scrubber.finish()
+
+
+def stand_in_for(placeholder: bytes, length: int) -> bytes:
+    """The placeholder, cut or drawn out to exactly `length` bytes."""
+    return placeholder[:length].ljust(length, b"-")
+
+
+def _forms_of(byte: int) -> tuple[bytes, ...]:
+    """Regular expressions for one ASCII character: as it is, and in percent, JSON and HTML escapes."""
+    either_case = b"".join(
+        b"[%b%b]" % (digit.lower().encode(), digit.upper().encode()) if digit.isalpha() else digit.encode()
+        for digit in f"{byte:02x}"
+    )
+    plain = re.escape(bytes([byte]))
+    return (
+        plain,
+        rb"\\%b" % plain,
+        b"%(?:25)?" + either_case,
+        rb"\\u00" + either_case,
+        rb"\\x" + either_case,
+        b"&#0{0,2}%d;" % byte,
+        b"&#[xX]0{0,2}" + either_case + b";",
+    )
+
+
+_OPEN_ESCAPE: Final = re.compile(
+    rb"%(?:2(?:5[0-9A-Fa-f]?)?|[0-9A-Fa-f]?)|\\(?:u?|u0|u00[0-9A-Fa-f]?|x[0-9A-Fa-f]?)|&(?:#[0-9]{0,5}|#[xX][0-9A-Fa-f]{0,4})?"
+)
+
+
+def _is_open_escape(tail: bytes) -> bool:
+    return _OPEN_ESCAPE.fullmatch(tail) is not None
+
+
+def _base64_forms(raw: bytes) -> list[bytes]:
+    """What every base64 text that contains `raw` contains, for each of the three alignments.
+
+    The characters at both ends that also depend on the bytes around it are left out.
+    """
+    forms: list[bytes] = []
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + raw + b"\0" * (-(before + len(raw)) % 3))
+        start = (before * 8 + 5) // 6
+        core = encoded[start : (before + len(raw)) * 8 // 6]
+        forms += [core, core.replace(b"+", b"-").replace(b"/", b"_")]
+    return list(dict.fromkeys(forms))

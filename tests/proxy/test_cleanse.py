@@ -1,0 +1,243 @@
+"""A server that hands the credential back, in every way it could: the child reads the placeholder."""
+
+import asyncio
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import brotli
+import pytest
+import zstandard
+
+from proxy.cleanse import MAX_REMEMBERED, Cleanser, Unsearchable
+from proxy.dial import Dialer
+from proxy.scrub import stand_in_for
+from proxy.server import RunningProxy, running_proxy
+from tests.proxy.wire import AUTH, CANARY, DISCORD, Connection, Source, tunnel
+from tests.standin.authority import Authority
+
+STAND_IN = b"authsome-proxy-managed"
+
+
+@asynccontextmanager
+async def upstream(folder: Path, say: Callable[[bytes], list[bytes]]) -> AsyncIterator[RunningProxy]:
+    """A proxy before a server that says `say(request head)`, piece by piece."""
+    authority = Authority(folder)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                for piece in say(head):
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            writer.close()
+
+    context = authority.server_context("discord.com", require_client=False)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with running_proxy(
+        rules=(DISCORD,),
+        source=Source(),
+        audit=lambda event: None,
+        roots=authority.ca_file.read_text(),
+        dialer=Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None),
+    ) as proxy:
+        yield proxy
+    server.close()
+
+
+async def connected(proxy: RunningProxy) -> Connection:
+    connection = await tunnel(proxy, "discord.com:443")
+    await connection.start_tls(proxy.certificate, "discord.com")
+    return connection
+
+
+async def received(proxy: RunningProxy, request: str = "GET / HTTP/1.1") -> bytes:
+    """All that the child reads of one answer."""
+    connection = await connected(proxy)
+    connection.writer.write(f"{request}\r\nHost: discord.com\r\nConnection: close\r\n{AUTH}\r\n".encode())
+    data = b""
+    async with asyncio.timeout(10):
+        try:
+            while piece := await connection.reader.read(65536):
+                data += piece
+        except OSError:
+            pass
+    connection.close()
+    return data
+
+
+def whole(body: bytes, headers: str = "", status: str = "200 OK") -> list[bytes]:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return [head.encode() + body]
+
+
+FORMS = {
+    "as it is": CANARY,
+    "with its scheme": f"Bearer {CANARY}",
+    "percent-encoded": "".join(f"%{ord(letter):02x}" for letter in CANARY),
+    "quoted": quote(CANARY, safe=""),
+    "json": json.dumps({"error": f"bad token {CANARY}"}),
+    "json escapes": "".join(f"\\u{ord(letter):04x}" for letter in CANARY),
+    "base64": base64.b64encode(f"Authorization: Bearer {CANARY}\n".encode()).decode(),
+    "basic": base64.b64encode(f"user:{CANARY}".encode()).decode(),
+}
+
+
+def gives_away(data: bytes) -> list[str]:
+    """The forms of the credential that stand in `data`."""
+    return [name for name, form in FORMS.items() if form.encode() in data]
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_a_body_is_scrubbed_at_its_length(tmp_path: Path, form: str) -> None:
+    body = f"before {form} after".encode()
+    async with upstream(tmp_path, lambda _: whole(body)) as proxy:
+        data = await received(proxy)
+    head, _, got = data.partition(b"\r\n\r\n")
+    assert gives_away(data) == []
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert len(got) == len(body)
+    assert got.startswith(b"before ")
+    assert got.endswith(b" after")
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_headers_are_scrubbed(tmp_path: Path, form: str) -> None:
+    async with upstream(tmp_path, lambda _: whole(b"", f"X-Echo: a{form}b\r\n")) as proxy:
+        data = await received(proxy)
+    assert gives_away(data) == []
+    assert b"X-Echo: a" in data
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("coding", ENCODERS)
+async def test_a_compressed_body_is_scrubbed_although_none_was_asked_for(tmp_path: Path, coding: str) -> None:
+    asked: list[bytes] = []
+    body = ENCODERS[coding](b"x" * 5000 + CANARY.encode() + b"y" * 5000)
+
+    def say(head: bytes) -> list[bytes]:
+        asked.append(head)
+        return whole(body, f"Content-Encoding: {coding}\r\n")
+
+    async with upstream(tmp_path, say) as proxy:
+        data = await received(proxy, "GET / HTTP/1.1\r\nAccept-Encoding: gzip, br")
+    assert b"Accept-Encoding: identity\r\n" in asked[0]
+    assert gives_away(data) == []
+    assert STAND_IN in data
+    assert b"content-encoding" not in data.lower()
+    assert b"chunked" in data.lower()
+    assert data.endswith(b"0\r\n\r\n")
+
+
+async def test_a_credential_split_over_chunks_is_found(tmp_path: Path) -> None:
+    pieces = [bytes([byte]) for byte in f"a{CANARY}b{CANARY}".encode()]
+    chunked = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+
+    def say(_: bytes) -> list[bytes]:
+        return [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *chunked, b"0\r\n\r\n"]
+
+    async with upstream(tmp_path, say) as proxy:
+        data = await received(proxy)
+    assert data.endswith(b"0\r\n\r\n")
+    plain = b"".join(data.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2])
+    replaced = stand_in_for(STAND_IN, len(CANARY))
+    assert plain == b"a" + replaced + b"b" + replaced
+
+
+async def test_a_body_in_an_unknown_coding_is_not_passed_on(tmp_path: Path) -> None:
+    body = CANARY.encode()[::-1] * 10
+    async with upstream(tmp_path, lambda _: whole(body, "Content-Encoding: compress\r\n")) as proxy:
+        data = await received(proxy)
+    assert data.startswith(b"HTTP/1.1 502")
+    assert b"X-Authsome-Refused: unsearchable" in data
+    assert body not in data
+
+
+async def test_a_body_that_does_not_decode_ends_the_connection(tmp_path: Path) -> None:
+    async with upstream(tmp_path, lambda _: whole(CANARY.encode(), "Content-Encoding: gzip\r\n")) as proxy:
+        data = await received(proxy)
+    assert gives_away(data) == []
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+async def test_an_answer_without_a_body_keeps_its_headers(tmp_path: Path, status: str) -> None:
+    def say(_: bytes) -> list[bytes]:
+        return [f"HTTP/1.1 {status}\r\nContent-Encoding: compress\r\nETag: x\r\n\r\n".encode()]
+
+    async with upstream(tmp_path, say) as proxy:
+        data = await received(proxy)
+    assert status.encode() in data
+    assert b"ETag: x" in data
+
+
+async def test_a_request_without_a_placeholder_gets_no_credential_back_either(tmp_path: Path) -> None:
+    """What one request stored at the server, another must not read."""
+    async with upstream(tmp_path, lambda _: whole(CANARY.encode())) as proxy:
+        await received(proxy)
+        connection = await connected(proxy)
+        reply = await connection.ask("GET / HTTP/1.1\r\nHost: discord.com\r\n\r\n")
+        connection.close()
+    assert CANARY.encode() not in reply.body
+
+
+async def test_a_credential_that_comes_back_after_an_upgrade_ends_the_connection(tmp_path: Path) -> None:
+    def say(_: bytes) -> list[bytes]:
+        switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        half = len(CANARY) // 2
+        return [switch, b"\x82\x05hello", CANARY[:half].encode(), CANARY[half:].encode(), b"never"]
+
+    async with upstream(tmp_path, say) as proxy:
+        data = await received(proxy, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13")
+    assert b"hello" in data
+    assert CANARY.encode() not in data
+    assert b"never" not in data
+
+
+async def test_without_scrubbing_the_same_server_gives_the_credential_away(tmp_path: Path) -> None:
+    """The negative twin: what the tests above look for is really sent."""
+    body = CANARY.encode()
+    said: list[bytes] = []
+
+    def say(_: bytes) -> list[bytes]:
+        said.extend(whole(body))
+        return whole(body)
+
+    async with upstream(tmp_path, say) as proxy:
+        await received(proxy)
+    assert "as it is" in gives_away(b"".join(said))
+
+
+def test_only_the_newest_credentials_are_remembered() -> None:
+    cleanser = Cleanser()
+    for number in range(MAX_REMEMBERED + 5):
+        cleanser.remember(f"credential-{number:04}")
+    cleanser.remember("short")
+    assert len(cleanser.needles) == MAX_REMEMBERED
+    assert not cleanser.exposes(b"credential-0000")
+    assert cleanser.exposes(f"credential-{MAX_REMEMBERED + 4:04}".encode())
+
+
+def test_before_any_credential_is_handed_out_nothing_is_touched() -> None:
+    headers = ((b"Content-Encoding", b"compress"),)
+    assert Cleanser().body(headers) == (headers, None)
+    known = Cleanser()
+    known.remember(CANARY)
+    with pytest.raises(Unsearchable):
+        known.body(headers)

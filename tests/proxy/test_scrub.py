@@ -1,0 +1,142 @@
+import base64
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.scrub import Needle, Scrubber, scrub, stand_in_for
+
+SECRET = "MTIzNDU2Nzg5.cAnArY-tok_en+/=~42"
+PLACEHOLDER = b"authsome-proxy-managed"
+NEEDLE = Needle(SECRET)
+
+
+def percent(text: str) -> str:
+    return "".join(f"%{ord(letter):02X}" for letter in text)
+
+
+FORMS = {
+    "raw": SECRET,
+    "bearer": f"Bearer {SECRET}",
+    "percent": percent(SECRET),
+    "percent, lower case": percent(SECRET).lower(),
+    "percent, twice": percent(SECRET).replace("%", "%25"),
+    "percent where needed": quote(SECRET, safe=""),
+    "json": json.dumps(SECRET),
+    "json, escaped slash": json.dumps(SECRET).replace("/", "\\/"),
+    "json, all escaped": "".join(f"\\u{ord(letter):04x}" for letter in SECRET),
+    "javascript": "".join(f"\\x{ord(letter):02x}" for letter in SECRET),
+    "html": html.escape(SECRET),
+    "html, decimal": "".join(f"&#{ord(letter)};" for letter in SECRET),
+    "html, hexadecimal": "".join(f"&#x{ord(letter):X};" for letter in SECRET),
+    "mixed": "".join(percent(letter) if i % 2 else letter for i, letter in enumerate(SECRET)),
+} | {
+    f"base64, alignment {before}, {name}": encode(b"x" * before + SECRET.encode() + b"yz").decode()
+    for before in range(4)
+    for name, encode in {"standard": base64.b64encode, "url": base64.urlsafe_b64encode}.items()
+}
+
+
+def scrubbed(chunks: list[bytes]) -> bytes:
+    scrubber = Scrubber([NEEDLE], PLACEHOLDER)
+    return b"".join([*map(scrubber.feed, chunks), scrubber.finish()])
+
+
+def exposes(text: bytes) -> bool:
+    return NEEDLE.find(text) is not None or SECRET.encode() in text
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_is_found_and_replaced_at_its_length(form: str) -> None:
+    text = f'{{"before": 1, "{form}": 2}}'.encode()
+    assert exposes(text)
+    clean = scrubbed([text])
+    assert not exposes(clean)
+    assert len(clean) == len(text)
+    assert b"authsome" in clean
+    assert clean.startswith(b'{"before": 1')
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_is_found_wherever_the_chunks_are_cut(form: str) -> None:
+    text = f"event: x\ndata: {form}\n\n".encode()
+    whole = scrubbed([text])
+    for cut in range(len(text)):
+        assert scrubbed([text[:cut], text[cut:]]) == whole
+    assert scrubbed([bytes([byte]) for byte in text]) == whole
+
+
+def test_other_bytes_are_untouched() -> None:
+    text = bytes(range(256)) * 40
+    assert scrubbed([text]) == text
+
+
+@pytest.mark.parametrize("text", [b"data: hello\n\n", b'{"a": 1}', b"x" * 70_000, b"100 percent"])
+def test_an_ordinary_chunk_is_passed_on_at_once(text: bytes) -> None:
+    assert Scrubber([NEEDLE], PLACEHOLDER).feed(text) == text
+
+
+def test_no_more_is_held_back_than_could_be_a_credential() -> None:
+    scrubber = Scrubber([NEEDLE], PLACEHOLDER)
+    assert scrubber.feed(b"data: " + SECRET[:10].encode()) == b"data: "
+    assert scrubber.feed(b"!\n") == SECRET[:10].encode() + b"!\n"
+    assert not scrubber.found
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_chunks_without_a_credential_come_out_as_they_went_in(chunks: list[bytes]) -> None:
+    assert scrubbed(chunks) == b"".join(chunks)
+
+
+@st.composite
+def pieces(draw: st.DrawFn) -> list[bytes]:
+    """Text with credentials in any form, cut anywhere."""
+    parts = draw(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=20),
+                st.sampled_from([form.encode() for form in FORMS.values()]),
+                st.sampled_from([b"%", b"\\u00", b"&#", SECRET[:9].encode(), b"TVRJek5EVTJO"]),
+            ),
+            max_size=6,
+        )
+    )
+    text = b"".join(parts)
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+@given(pieces())
+def test_no_cut_lets_a_credential_through(chunks: list[bytes]) -> None:
+    clean = scrubbed(chunks)
+    assert not exposes(clean)
+    assert len(clean) == sum(map(len, chunks))
+
+
+def test_a_value_is_scrubbed_whole() -> None:
+    assert scrub(f"/next?t={SECRET}".encode(), [NEEDLE], PLACEHOLDER) == (
+        b"/next?t=" + stand_in_for(PLACEHOLDER, len(SECRET))
+    )
+
+
+def test_a_stand_in_has_any_length() -> None:
+    assert [len(stand_in_for(PLACEHOLDER, length)) for length in (1, 22, 60)] == [1, 22, 60]
+
+
+def test_a_value_that_ordinary_text_could_hold_is_not_looked_for() -> None:
+    with pytest.raises(ValueError, match="too short"):
+        Needle("abc")
+
+
+def test_a_credential_that_is_the_placeholder_ends_the_search() -> None:
+    needle = Needle(PLACEHOLDER.decode())
+    text = b"a" + PLACEHOLDER * 2 + b"b"
+    assert scrub(text, [needle], PLACEHOLDER) == text
+
+
+def test_without_needles_nothing_is_held() -> None:
+    scrubber = Scrubber([], PLACEHOLDER)
+    assert scrubber.feed(SECRET.encode()) == SECRET.encode()
