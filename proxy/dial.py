@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -19,6 +21,11 @@ CONNECT_TIMEOUT: Final = 30.0
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 section 8)."""
+
+METADATA: Final = frozenset({"168.63.129.16", "100.100.100.200", "fd00:ec2::254"})
+"""Metadata services of clouds that are not at a link-local address: Azure, Alibaba, AWS over IPv6."""
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -35,12 +42,15 @@ class Dialer:
     async def dial(self, origin: Origin) -> Streams:
         """Connect. Raises: DialFailed, with a message that names the address."""
         host, port = self.address_of(origin.host, origin.port)
+        named = (host, port) != (origin.host, origin.port)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 proxy = self.proxy_of(host, port)
-                if proxy is None:
+                if proxy is not None:
+                    return await _connect_through(urlsplit(proxy), Origin(host, port))
+                if named:
                     return await _connect(host, port)
-                return await _connect_through(urlsplit(proxy), Origin(host, port))
+                return await _connect_abroad(host, port)
         except TimeoutError:
             raise DialFailed(f"{host}:{port} did not answer in {CONNECT_TIMEOUT:.0f} seconds") from None
         except OSError as error:
@@ -49,6 +59,79 @@ class Dialer:
 
 async def _connect(host: str, port: int) -> Streams:
     return await asyncio.open_connection(host, port, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+
+
+async def _connect_abroad(host: str, port: int) -> Streams:
+    """Connect to an address that is not this machine's; the one that was checked is the one dialled."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    allowed = [address for address in addresses if not is_own(address)]
+    if not allowed:
+        raise DialFailed(
+            f"{host} is an address of this machine or its network's own, which is not dialled for a program",
+            f"name it with --connect-to {host}:{port}:ADDRESS:PORT if it is meant",
+        )
+    return await first_of(allowed, port)
+
+
+def is_own(address: str) -> bool:
+    """Whether an IP address leads to this machine, to its link, or to many.
+
+    Behind these are services that trust whoever can reach them: cloud metadata on link-local addresses,
+    debuggers and databases on loopback. An address is this machine's own if a socket can be bound to it.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and (inner := ip.ipv4_mapped or ip.sixtofour or _nat64(ip)):
+        return is_own(str(inner))
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+        return True
+    if address in METADATA:
+        return True
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address inside one of the well-known prefix 64:ff9b::/96 (RFC 6052 section 2.1)."""
+    return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+
+
+async def first_of(addresses: Sequence[str], port: int) -> Streams:
+    """The first connection that comes about; each next address is tried a little later (RFC 8305)."""
+    pending: set[asyncio.Task[Streams]] = set()
+    failures: list[OSError] = []
+    waiting = list(addresses)
+    try:
+        while waiting or pending:
+            if waiting:
+                pending.add(asyncio.create_task(asyncio.open_connection(waiting.pop(0), port)))
+            delay = HAPPY_EYEBALLS_DELAY if waiting else None
+            done, pending = await asyncio.wait(pending, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                match task.exception():
+                    case None:
+                        pending |= done - {task}
+                        return task.result()
+                    case OSError() as failure:
+                        failures.append(failure)
+                    case other:
+                        raise other
+        raise failures[0]
+    finally:
+        for task in pending:
+            task.cancel()
+            task.add_done_callback(_close_late)
+
+
+def _close_late(task: asyncio.Task[Streams]) -> None:
+    """A connection that came about after another one was taken."""
+    if not task.cancelled() and task.exception() is None:
+        task.result()[1].close()
 
 
 async def _connect_through(proxy: SplitResult, origin: Origin) -> Streams:

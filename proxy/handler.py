@@ -32,6 +32,9 @@ IDLE_TIMEOUT: Final = 3600
 Also the longest an upstream may think: mitmproxy counts that as idle time.
 """
 
+MAX_UNDECIDED: Final = 256 * 1024
+"""Bytes that a client may send before its request head is complete; mitmproxy itself has no limit."""
+
 MAX_REFUSED_BODY: Final = 1024 * 1024
 """Bytes read of a request that is refused, so that the child sees the refusal; then the connection ends."""
 
@@ -98,6 +101,8 @@ class _Handler(server.LiveConnectionHandler):
         self._deciding = 0
         self._decided = asyncio.Event()
         self._decided.set()
+        self._undecided_bytes = 0
+        self._between_requests = True
         self._refused_bytes: int | None = None
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
@@ -116,7 +121,7 @@ class _Handler(server.LiveConnectionHandler):
             self._deciding -= 1
             if not self._deciding:
                 self._decided.set()
-        self._note_refusal(hook)
+        self._note_progress(hook)
 
     def _fail_closed(self, hook: commands.StartHook) -> None:
         flow = getattr(hook, "flow", None)
@@ -127,10 +132,14 @@ class _Handler(server.LiveConnectionHandler):
         else:
             self.close_connection(self.client)
 
-    def _note_refusal(self, hook: commands.StartHook) -> None:
+    def _note_progress(self, hook: commands.StartHook) -> None:
         if hook.name == "requestheaders":
             flow = cast(http.HTTPFlow, getattr(hook, "flow"))  # noqa: B009
+            self._between_requests = False
             self._refused_bytes = 0 if flow.response is not None else None
+        elif hook.name in ("response", "error"):
+            self._between_requests = True
+            self._undecided_bytes = 0
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Dial by our own rules, where mitmproxy would use the system's resolver and no upstream proxy."""
@@ -159,13 +168,12 @@ class _Handler(server.LiveConnectionHandler):
         await super().drain_writers()  # type: ignore[no-untyped-call]
 
     async def server_event(self, event: events.Event) -> None:
-        if (
-            self._refused_bytes is not None
-            and isinstance(event, events.DataReceived)
-            and event.connection is self.client
-        ):
-            self._refused_bytes += len(event.data)
-            if self._refused_bytes > MAX_REFUSED_BODY:
+        if isinstance(event, events.DataReceived) and event.connection is self.client:
+            if self._between_requests:
+                self._undecided_bytes += len(event.data)
+            if self._refused_bytes is not None:
+                self._refused_bytes += len(event.data)
+            if self._undecided_bytes > MAX_UNDECIDED or (self._refused_bytes or 0) > MAX_REFUSED_BODY:
                 self.close_connection(self.client)
                 return
         await super().server_event(event)

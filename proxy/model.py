@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 from pydantic import SecretStr
 
+from proxy.permits import Permit
+
 PLACEHOLDER: Final = "authsome-proxy-managed"
 """What a child holds in place of a credential. Public, and worth nothing anywhere else."""
 
@@ -46,6 +48,8 @@ class Rule:
     slot: Slot
     never_paths: tuple[str, ...] = ()
     """Paths that never get the credential: token and revocation endpoints."""
+    permits: tuple[tuple[Permit, ...], ...] = ()
+    """Sets of methods and paths; each set that is not empty must cover a request."""
 
 
 class Reason(StrEnum):
@@ -60,6 +64,8 @@ class Reason(StrEnum):
     AMBIGUOUS_PATH = "ambiguous-path"
     DUPLICATE_SLOT = "duplicate-slot"
     MALFORMED_HEADER = "malformed-header"
+    NOT_PERMITTED = "not-permitted"
+    TOO_LARGE = "too-large"
     LOGIN_NEEDED = "login-needed"
     CREDENTIAL_UNAVAILABLE = "credential-unavailable"
     UPSTREAM_UNREACHABLE = "upstream-unreachable"

@@ -13,6 +13,7 @@ Pure, and the only place where that question is answered. Everything ambiguous r
 | upstream's certificate not verified             | refuse: upstream-untrusted      |
 | TRACE, TRACK, CONNECT                           | refuse: method                  |
 | the slot's header twice, or two slots filled    | refuse: duplicate-slot          |
+| more header bytes than MAX_HEADERS              | refuse: too-large               |
 | placeholder is the whole value of one slot      | inject, unless the path forbids |
 | anything else                                   | pass                            |
 
@@ -39,10 +40,14 @@ from proxy.model import (
     Rule,
     Target,
 )
+from proxy.permits import OVERRIDING_HEADERS, permitted
 from proxy.slots import Content
 
 ECHOING_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
 """Methods whose answer may repeat the request's headers (RFC 9110 section 9.3.8), or that open a tunnel."""
+
+MAX_HEADERS: Final = 64 * 1024
+"""Bytes of all headers of a request; servers in use take 8 to 32 KiB."""
 
 _PLACEHOLDER: Final = PLACEHOLDER.encode()
 _BROKEN = re.compile(rb"[\x00\r\n]")
@@ -79,6 +84,8 @@ def _decide_cleartext(rules: Sequence[Rule], target: Target) -> Decision:
 
 def _structural_refusal(target: Target) -> Refuse | None:
     host = target.origin.host
+    if sum(len(name) + len(value) + 4 for name, value in target.headers) > MAX_HEADERS:
+        return _refuse(Reason.TOO_LARGE, f"the headers have more than {MAX_HEADERS} bytes", status=431)
     if any(_BROKEN.search(name) or _BROKEN.search(value) for name, value in target.headers):
         return _refuse(Reason.MALFORMED_HEADER, "a header holds a NUL, CR or LF")
     if target.authority or not target.path.startswith("/"):
@@ -99,8 +106,15 @@ def _path_refusal(rule: Rule, target: Target) -> Refuse | None:
     path = comparable_path(target.path)
     if path is None:
         return _refuse(Reason.AMBIGUOUS_PATH, "servers could read this path differently")
-    if path in {never.lower() for never in rule.never_paths}:
+    if path.lower() in {never.lower() for never in rule.never_paths}:
         return _refuse(Reason.TOKEN_ENDPOINT, "a credential is never sent to a token endpoint")
+    if not any(rule.permits):
+        return None
+    if any(name.lower() in OVERRIDING_HEADERS for name, _ in target.headers):
+        return _refuse(Reason.NOT_PERMITTED, "a header that overrides the method is not forwarded")
+    if not permitted(rule.permits, target.method, path):
+        limits = "; ".join(permit.text for group in rule.permits for permit in group)
+        return _refuse(Reason.NOT_PERMITTED, f"{rule.connection} is limited to: {limits}")
     return None
 
 
@@ -108,7 +122,7 @@ def comparable_path(target: str) -> str | None:
     """The path of a request target as it is compared, or None where servers could disagree on it.
 
     Without query and parameters, percent-decoded once, without spaces at a segment's end or a final
-    slash, in lower case. An encoded slash or percent sign, a backslash, a dot segment, an empty
+    slash. An encoded slash or percent sign, a backslash, a dot segment, an empty
     segment or a control character is read in more than one way by the servers in use.
     """
     raw = target.encode(errors="surrogateescape").partition(b"?")[0]
@@ -116,7 +130,7 @@ def comparable_path(target: str) -> str | None:
     if b"#" in raw or _AMBIGUOUS.search(decoded) or decoded.count(b"/") != raw.count(b"/"):
         return None
     plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)
-    return plain.decode("latin-1").rstrip("/").lower() or "/"
+    return plain.decode("latin-1").rstrip("/") or "/"
 
 
 def _refuse(reason: Reason, message: str, status: int = 403) -> Refuse:

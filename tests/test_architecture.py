@@ -46,6 +46,7 @@ PURE: Final = frozenset(
         "proxy/decode.py",
         "proxy/hosts.py",
         "proxy/model.py",
+        "proxy/permits.py",
         "proxy/policy.py",
         "proxy/scrub.py",
         "proxy/slots.py",

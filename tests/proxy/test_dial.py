@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.dial import Dialer
+from proxy.dial import Dialer, first_of, is_own
 from proxy.errors import DialFailed
 from proxy.model import Origin
 from tests.proxy.wire import CANARY, Source, proxied
@@ -127,3 +127,84 @@ async def test_connect_to_changes_the_address_and_nothing_else(standin: StandIn)
         assert (await wire.get()).status == 200
     assert asked == [("discord.com", 443)]
     assert standin.seen[0].sni == "discord.com"
+
+
+OWN = [
+    "127.0.0.1",
+    "127.9.9.9",
+    "0.0.0.0",  # noqa: S104
+    "::1",
+    "::",
+    "169.254.169.254",
+    "fe80::1",
+    "224.0.0.1",
+    "ff02::1",
+    "255.255.255.255",
+    "168.63.129.16",
+    "fd00:ec2::254",
+    "::ffff:127.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+]
+
+
+@pytest.mark.parametrize("address", OWN)
+async def test_an_address_of_this_machine_or_its_link_is_not_dialled(address: str) -> None:
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None)
+    assert is_own(address)
+    with pytest.raises(DialFailed, match="not dialled for a program"):
+        await dialer.dial(Origin(address, 443))
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "2606:2800:220:1::1", "10.255.255.1", "64:ff9b::808:808"]
+)
+def test_other_addresses_are_not_this_machines(address: str) -> None:
+    assert not is_own(address)
+
+
+async def test_a_name_that_leads_here_is_not_dialled_unless_the_user_named_the_address() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    async with serving(answer) as port:
+        direct = Dialer(lambda host, port: (host, port), lambda host, port: None)
+        with pytest.raises(DialFailed, match="not dialled") as caught:
+            await direct.dial(Origin("localhost", port))
+        assert "--connect-to" in caught.value.hint
+        named = Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None)
+        reader, writer = await named.dial(Origin("dev.example", 443))
+        assert await reader.read() == b"hello"
+        writer.close()
+
+
+async def test_a_child_cannot_reach_loopback_services_through_the_proxy(standin: StandIn) -> None:
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None)
+    async with proxied(standin, dialer=dialer) as wire:
+        for authority in (f"127.0.0.1:{standin.https_port}", f"localhost:{standin.https_port}"):
+            connection = await wire.open()
+            head = f"CONNECT {authority} HTTP/1.1\r\nHost: x\r\n{wire.credentials()}\r\n"
+            reply = await connection.ask(head)
+            connection.close()
+            assert (reply.status, reply.refused) == (502, "upstream-unreachable")
+        connection = await wire.open()
+        reply = await connection.ask(
+            f"GET http://127.0.0.1:{standin.http_port}/ HTTP/1.1\r\nHost: x\r\n{wire.credentials()}\r\n"
+        )
+        connection.close()
+    assert reply.status == 502
+    assert standin.connections == 0
+
+
+async def test_the_next_address_is_tried_where_the_first_one_refuses() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    async with serving(answer) as port:
+        reader, writer = await first_of(["127.0.0.2", "127.0.0.1"], port)
+        assert await reader.read() == b"hello"
+        writer.close()
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await first_of(["127.0.0.2", "127.0.0.3"], port)

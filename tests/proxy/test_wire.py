@@ -517,6 +517,31 @@ async def test_a_refused_request_with_an_endless_body_is_cut_off(standin: StandI
     assert standin.seen == []
 
 
+async def test_an_endless_head_inside_the_tunnel_is_cut_off(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: discord.com\r\nX: ")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await send_for_ever(connection)
+        connection.close()
+    assert standin.seen == []
+
+
+async def test_headers_beyond_the_limit_are_refused_and_below_it_are_not(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        assert (await wire.get(AUTH + f"X: {'x' * 70_000}\r\n")).refused == Reason.TOO_LARGE
+        assert (await wire.get(AUTH + f"X: {'x' * 30_000}\r\n")).status == 200
+
+
+async def test_long_requests_on_one_connection_are_not_mistaken_for_an_endless_head(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        head = f"POST /standin/upload HTTP/1.1\r\nHost: discord.com\r\n{AUTH}Content-Length: 400000\r\n\r\n"
+        for _ in range(3):
+            assert (await connection.ask(head + "x" * 400_000)).status == 200
+        connection.close()
+
+
 async def test_a_refused_request_with_a_small_body_is_told_why(standin: StandIn) -> None:
     async with proxied(standin) as wire:
         connection = await wire.tls("discord.com:443", "discord.com", verify=True)
