@@ -17,7 +17,7 @@ from launcher.choose import choose, named_providers
 from launcher.credentials import KeeperSource
 from launcher.describe import current_status
 from launcher.environment import RunValues, Value, child_environment, inherited_files
-from launcher.rules import rules_for
+from launcher.rules import permits, rules_for
 from launcher.runs import RunFolder, private_folder, run_folder
 from launcher.trust import joined, read_certificates
 from oauth.errors import ProviderInvalid, ProviderUnknown
@@ -26,6 +26,7 @@ from oauth.provider import Provider
 from oauth.registry import Registered
 from proxy.dial import Dialer
 from proxy.model import PLACEHOLDER, Rule
+from proxy.permits import READ_ONLY, Permit
 from proxy.server import RunningProxy, running_proxy
 from vault.errors import FormatTooNew, RecordDamaged
 from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Status, Versioned
@@ -41,6 +42,8 @@ class RunInput:
     program: Sequence[str]
     providers: Sequence[str] = ()
     connections: Sequence[str] = ()
+    allow: Sequence[str] = ()
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,11 @@ def _plan(app: App, given: RunInput) -> _Plan:
         if current_status(record.value, app.now()) is Status.EXPIRED:
             report.warning(f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'")
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
-    return _Plan(keys, providers, rules_for(keys, providers))
+    return _Plan(keys, providers, rules_for(keys, providers, _limits(given)))
+
+
+def _limits(given: RunInput) -> list[tuple[Permit, ...]]:
+    return [permits(given.allow, "--allow"), (READ_ONLY,) if given.read_only else ()]
 
 
 def _is_usable(

@@ -24,7 +24,9 @@ DEFAULT_HTTPS_PORT: Final = 443
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?P<host>(?:{_LABEL}\.)+(?!\d+(?::|$)){_LABEL})(?::(?P<port>[1-9]\d{{0,4}}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_PERMIT = re.compile(r"(?:\*|[A-Z]+(?:,[A-Z]+)*) /[!-~]*")
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_MEMBER = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
 
 SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """What one scope may be (RFC 6749 section 3.3)."""
@@ -79,7 +81,9 @@ Path = Annotated[str, AfterValidator(_path)]
 Text = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
 EnvName = Annotated[str, _matching(_ENV_NAME, "an environment variable name in upper case")]
+Member = Annotated[str, _matching(_MEMBER, "the name of a member such as 'application.id'")]
 Scope = Annotated[str, _matching(SCOPE, "a scope (RFC 6749 section 3.3)")]
+Permit = Annotated[str, _matching(_PERMIT, "'METHOD /path', such as 'GET /api/*/users/@me'")]
 ProviderName = Annotated[str, _matching(NAME, "a name of lower-case letters, digits, '.', '_' and '-'")]
 
 
@@ -107,6 +111,12 @@ class OAuth2(_Strict):
     userinfo_url: HttpsUrl | None = None
     account_field: Text | None = None
     """The member of the user-info answer that names the account."""
+    check_url: HttpsUrl | None = None
+    """Answers 200 to a good token, of any scope, and 401 to any other; `userinfo_url` where it is missing."""
+    check_client_field: Member | None = None
+    """The member of that answer with the client id that the token was issued to."""
+    check_scopes_field: Member | None = None
+    """The member of that answer with the token's scopes: a list, or one text with spaces between them."""
     client_auth: Literal["client_secret_post", "client_secret_basic", "none"]
     """How the client authenticates at the token endpoint (RFC 6749 section 2.3.1)."""
     client_setup_url: HttpsUrl | None = None
@@ -126,6 +136,8 @@ class StaticKey(_Strict):
     type: Literal["api_key"]
     key_setup_url: HttpsUrl | None = None
     """Where the user finds the key."""
+    check_url: HttpsUrl | None = None
+    """Answers 200 to a good key, sent in the slot of `proxy`, and 401 to any other."""
 
 
 class Injection(_Strict):
@@ -137,6 +149,8 @@ class Injection(_Strict):
     """The authentication scheme before the value (RFC 9110 section 11.1); None: the value stands alone."""
     never_paths: tuple[Path, ...] = Field(default=(), strict=False)
     """Paths that never get the credential, besides the token and revocation endpoints."""
+    allow: tuple[Permit, ...] = Field(default=(), strict=False)
+    """Methods and paths that get it, such as `GET /api/*/users/@me`; empty for all."""
 
 
 class EnvNames(_Strict):

@@ -23,6 +23,13 @@ from launcher.session import Session
     multiple=True,
     help="Offer this connection instead of 'default'. Repeatable.",
 )
+@click.option(
+    "--allow",
+    metavar="'METHOD /PATH'",
+    multiple=True,
+    help="Use credentials for these requests only; '*' is a path segment, '/**' all below. Repeatable.",
+)
+@click.option("--read-only", is_flag=True, help="Use credentials for GET, HEAD and OPTIONS only.")
 @options.connect_to
 @click.argument(
     "program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] PROGRAM [ARGUMENT]..."
@@ -32,6 +39,8 @@ def command(
     session: Session,
     providers: tuple[str, ...],
     connections: tuple[str, ...],
+    allow: tuple[str, ...],
+    read_only: bool,
     connect_to: tuple[str, ...],
     program: tuple[str, ...],
 ) -> int:
@@ -52,7 +61,7 @@ def command(
         from launcher.run import RunInput, run
 
         with session.app(connect_to) as app:
-            return run(app, RunInput(program, providers, connections), child)
+            return run(app, RunInput(program, providers, connections, allow, read_only), child)
     finally:
         if child.waiting:
             child.abandon()

@@ -219,3 +219,23 @@ def test_the_audit_tells_each_decision(desk: Desk) -> None:
         ("inject", None), ("refuse", "cleartext"), ("tunnel", None),
     ]  # fmt: skip
     assert all(line["run"] and line["time"] for line in lines)
+
+
+def test_a_run_can_be_limited_to_methods_and_paths(desk: Desk) -> None:
+    desk.login()
+    ask = (
+        'for method in GET DELETE; do curl -sS -o /dev/null -w "%{http_code} " -X $method '
+        '-H "Authorization: Bearer $DISCORD_ACCESS_TOKEN" https://discord.com$0; done'
+    )
+
+    def statuses(path: str, *options: str) -> list[str]:
+        return desk.run("sh", "-c", ask, path, options=options).stdout.split()
+
+    assert statuses("/standin/echo") == ["200", "200"]
+    assert statuses("/standin/echo", "--read-only") == ["200", "403"]
+    assert statuses("/standin/echo", "--allow", "DELETE /standin/*") == ["403", "200"]
+    assert statuses("/standin/echo", "--allow", "* /standin/*", "--read-only") == ["200", "403"]
+    assert statuses("/api/v10/users/@me", "--allow", "* /standin/*") == ["403", "403"]
+    wrong = desk.run("true", options=["--allow", "GET"])
+    assert wrong.returncode == 2
+    assert "METHOD /path" in wrong.stderr

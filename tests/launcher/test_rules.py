@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from launcher.errors import UsageProblem
-from launcher.rules import rules_for
+from launcher.rules import permits, rules_for
 from oauth.provider import Provider, parse_provider
 from proxy.model import Origin, Slot
+from proxy.permits import READ_ONLY
 from vault.model import ConnectionKey
 
 
@@ -72,3 +73,17 @@ def test_another_header_or_another_port_is_another_place() -> None:
         "c": provider("c", ["x.example:8443"]),
     }
     assert len(rules_for([key("a"), key("b"), key("c")], providers)) == 3
+
+
+def test_the_limits_of_a_run_narrow_those_of_the_provider() -> None:
+    open_to_all = rules_for([key("acme")], {"acme": provider("acme", ["acme.example"])}, [(), (READ_ONLY,)])
+    assert open_to_all[0].permits == ((READ_ONLY,),)
+    own = provider("acme", ["acme.example"])
+    limited = own.model_copy(update={"proxy": own.proxy.model_copy(update={"allow": ("GET /a",)})})
+    rules = rules_for([key("acme")], {"acme": limited}, [permits(["* /a"], "--allow")])
+    assert [[permit.text for permit in group] for group in rules[0].permits] == [["GET /a"], ["* /a"]]
+
+
+def test_a_limit_that_is_none_names_where_it_was_written() -> None:
+    with pytest.raises(UsageProblem, match=r"--allow: 'GET' is not 'METHOD /path'"):
+        permits(["GET"], "--allow")
