@@ -20,7 +20,7 @@ import h11
 from proxy.audit import DECISION_REFUSE, DECISION_TUNNEL
 from proxy.dial import Dialer
 from proxy.errors import DialFailed
-from proxy.hosts import parse_authority
+from proxy.hosts import canonical_host, parse_authority
 from proxy.model import AuditSink, Event, Origin, Reason
 
 MAX_HEAD: Final = 64 * 1024
@@ -115,6 +115,24 @@ class Front:
         finally:
             writer.close()
 
+    async def capture(
+        self, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A connection that never asked for a proxy. It needs no credentials: only the run can make it."""
+        name = canonical_host(f"[{host}]" if ":" in host else host)
+        try:
+            if name is None:
+                return
+            origin = Origin(name, port)
+            if origin in self._origins:
+                await self._terminate(Prefixed(b"", reader), writer, origin)
+            else:
+                await self._tunnel(origin, Prefixed(b"", reader), writer, asked=False)
+        except OSError:
+            pass  # the client is gone
+        finally:
+            writer.close()
+
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Asked | None:
         """Read heads until one is acceptable. A client without credentials may try once more."""
         for _ in range(2):
@@ -164,18 +182,23 @@ class Front:
         known = hmac.compare_digest(user, USER.encode()) & hmac.compare_digest(password, self._password)
         return scheme.lower() == b"basic" and known
 
-    async def _tunnel(self, origin: Origin, reader: Prefixed, writer: asyncio.StreamWriter) -> None:
+    async def _tunnel(
+        self, origin: Origin, reader: Prefixed, writer: asyncio.StreamWriter, *, asked: bool = True
+    ) -> None:
+        """Relay; `asked` with CONNECT, whose answers belong to the proxy."""
         event = Event(method="CONNECT", host=str(origin), path="", decision=DECISION_TUNNEL)
         try:
             upstream_reader, upstream_writer = await self._dialer.dial(origin)
         except DialFailed as error:
             reason = Reason.UPSTREAM_UNREACHABLE
             self._audit(replace(event, decision=DECISION_REFUSE, reason=reason, status=502))
-            writer.write(_answer(Denial(502, str(error), reason)))
+            if asked:
+                writer.write(_answer(Denial(502, str(error), reason)))
             return
         try:
             self._audit(event)
-            writer.write(_established())
+            if asked:
+                writer.write(_established())
             await _relay((reader, writer), (upstream_reader, upstream_writer))
         finally:
             upstream_writer.close()

@@ -40,11 +40,24 @@ class RunningProxy:
     certificate: str
     """PEM of the run's certificate authority."""
     password: str = field(repr=False)
+    front: Front = field(repr=False)
 
-    @property
-    def url(self) -> str:
-        """The proxy URL with the run's credentials; a secret outside of the run."""
-        return f"http://{USER}:{self.password}@{LOOPBACK}:{self.port}"
+    def url(self, port: int | None = None) -> str:
+        """The proxy URL with the run's credentials, a secret outside of the run.
+
+        `port` is where it is reached, if not at its own.
+        """
+        return f"http://{USER}:{self.password}@{LOOPBACK}:{port or self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection to the proxy that another listener accepted."""
+        await self.front.serve(reader, writer)
+
+    async def capture(
+        self, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Serve a connection that a child meant for `host`, accepted where only this run can connect."""
+        await self.front.capture(host, port, reader, writer)
 
 
 @asynccontextmanager
@@ -80,7 +93,7 @@ async def running_proxy(
     port: int = listener.getsockname()[1]
     try:
         async with _serving(listener, front):
-            yield RunningProxy(port, authority.certificate, password)
+            yield RunningProxy(port, authority.certificate, password, front)
     finally:
         core.cancel()
 

@@ -85,7 +85,7 @@ async def hosting(
     server = await asyncio.start_server(front.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield Wire(standin, RunningProxy(port, authority.certificate, "password"), events)
+        yield Wire(standin, RunningProxy(port, authority.certificate, "password", front), events)
     finally:
         server.close()
 

@@ -1,0 +1,348 @@
+"""A hostile program: tries the attacks that it is told and prints one JSON object for each.
+
+Executed by itself, also by older interpreters than the project needs: standard library alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+CANARY = re.compile(rb"CANARY-[0-9a-f]{16}")
+LAUNCHER = int(os.environ.get("LAUNCHER", "0"))
+VAULT = Path(os.environ["VAULT"])
+LIBC = ctypes.CDLL(None, use_errno=True)
+X86 = os.uname().machine == "x86_64"
+
+
+def syscall(number: int, *arguments: int) -> int:
+    result = int(LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(value) for value in arguments)))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def vault() -> bytes:
+    return (VAULT / "vault.db").read_bytes()
+
+
+def alias() -> bytes:
+    return (Path(os.environ["ALIAS"]) / VAULT.name / "vault.db").read_bytes()
+
+
+def launcher_root() -> bytes:
+    return Path(f"/proc/{LAUNCHER}/root{VAULT}/vault.db").read_bytes()
+
+
+def launcher_descriptor() -> bytes:
+    return Path(f"/proc/{LAUNCHER}/fd/{os.environ['SECRET_FD']}").read_bytes()
+
+
+def launcher_environ() -> bytes:
+    return b"reached" if Path(f"/proc/{LAUNCHER}/environ").read_bytes() else b""
+
+
+def launcher_memory() -> bytes:
+    found = b""
+    with open(f"/proc/{LAUNCHER}/maps") as maps, open(f"/proc/{LAUNCHER}/mem", "rb", 0) as memory:
+        for line in maps:
+            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+            if match:
+                start, end = int(match[1], 16), int(match[2], 16)
+                memory.seek(start)
+                try:
+                    hit = CANARY.search(memory.read(end - start))
+                except OSError:
+                    continue
+                found = hit[0] if hit else found
+    return found
+
+
+def trace() -> bytes:
+    seized = 0x4206
+    if LIBC.ptrace(seized, LAUNCHER, None, None) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+    return b"reached"
+
+
+def steal_descriptor() -> bytes:
+    return (
+        os.read(os.dup(syscall(438, os.pidfd_open(LAUNCHER), int(os.environ["SECRET_FD"]), 0)), 0)
+        + b"reached"
+    )
+
+
+def join_mounts() -> bytes:
+    with open(f"/proc/{LAUNCHER}/ns/user") as space:
+        if LIBC.setns(space.fileno(), 0) < 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    return vault()
+
+
+def signal_launcher() -> bytes:
+    os.kill(LAUNCHER, 0)
+    return b"reached"
+
+
+def signal_host() -> bytes:
+    os.kill(int(os.environ["DAEMON"]), 0)
+    return b"reached"
+
+
+def ask(family: int, address: object) -> bytes:
+    with socket.socket(family, socket.SOCK_STREAM) as client:
+        client.settimeout(3)
+        client.connect(address)  # type: ignore[arg-type]
+        return client.recv(100)
+
+
+def path_socket() -> bytes:
+    return ask(socket.AF_UNIX, os.environ["PATH_SOCKET"])
+
+
+def abstract_socket() -> bytes:
+    return ask(socket.AF_UNIX, "\0" + os.environ["ABSTRACT_SOCKET"])
+
+
+def loopback() -> bytes:
+    return ask(socket.AF_INET, ("127.0.0.1", int(os.environ["LOOPBACK_PORT"])))
+
+
+def keyring() -> bytes:
+    read, search, user_keyring = 11, 10, -4
+    number = 250 if X86 else 219
+    kind = ctypes.create_string_buffer(b"user")
+    name = ctypes.create_string_buffer(b"authsome-test")
+    key = syscall(number, search, user_keyring, ctypes.addressof(kind), ctypes.addressof(name), 0)
+    data = ctypes.create_string_buffer(100)
+    syscall(number, read, key, ctypes.addressof(data), 100)
+    return data.raw
+
+
+def own_key() -> bytes:
+    """Not an attack on anybody; shows whether the calls are there at all."""
+    syscall(250 if X86 else 219, 0, -4, 1)
+    return b"reached"
+
+
+def nested(script: str) -> bytes:
+    """In a further user namespace, where this process may mount."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout
+
+
+def unmount() -> bytes:
+    return nested(f"umount {VAULT}; umount -l {VAULT}; cat {VAULT}/vault.db")
+
+
+def own_unmount() -> bytes:
+    if LIBC.umount2(str(VAULT).encode(), 2) < 0:
+        raise OSError(ctypes.get_errno(), "umount2")
+    return vault()
+
+
+def nested_overlay() -> bytes:
+    home = VAULT.parent
+    return nested(
+        f"mount -t overlay overlay -o lowerdir={home}:/usr/share /mnt && cat /mnt/{VAULT.name}/vault.db"
+    )
+
+
+def nested_bind() -> bytes:
+    return nested(f"mount --bind {VAULT.parent} /mnt && cat /mnt/{VAULT.name}/vault.db")
+
+
+def open_folder() -> bytes:
+    return Path(f"/proc/self/fd/9/{VAULT.name}/vault.db").read_bytes()
+
+
+def open_folder_directly() -> bytes:
+    with open(os.open(f"{VAULT.name}/vault.db", os.O_RDONLY, dir_fd=9), "rb") as file:
+        return file.read()
+
+
+def working_folder() -> bytes:
+    return Path("vault.db").read_bytes()
+
+
+def rename_vault() -> bytes:
+    os.rename(VAULT, VAULT.parent / "elsewhere")
+    os.rename(VAULT.parent / "elsewhere", VAULT)
+    return b"reached"
+
+
+def block_device() -> bytes:
+    for path in Path("/dev").iterdir():
+        if stat.S_ISBLK(path.lstat().st_mode):
+            with open(path, "rb", 0):
+                return b"reached"
+    return b""
+
+
+def core_pattern() -> bytes:
+    with open("/proc/sys/kernel/core_pattern", "r+"):
+        return b"reached"
+
+
+def kernel_settings() -> bytes:
+    with open("/sys/kernel/mm/transparent_hugepage/enabled", "r+"):
+        return b"reached"
+
+
+def other_terminal() -> bytes:
+    os.close(os.open(os.environ["TERMINAL"], os.O_RDWR | os.O_NOCTTY))
+    return b"reached"
+
+
+def type_into_terminal() -> bytes:
+    _master, slave = os.openpty()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        fcntl.ioctl(slave, 0x540E, 0)  # become the terminal's owner, so that typing is allowed
+        try:
+            fcntl.ioctl(slave, 0x5412, b"x")
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return b"" if os.waitpid(pid, 0)[1] else b"reached"
+
+
+def type_with_high_bits() -> bytes:
+    """The kernel takes the low 32 bits of the request; a filter that compares 64 would miss it."""
+    _master, slave = os.openpty()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        fcntl.ioctl(slave, 0x540E, 0)
+        character = ctypes.create_string_buffer(b"x")
+        try:
+            syscall(16 if X86 else 29, slave, 0x5412 | 1 << 40, ctypes.addressof(character))
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return b"" if os.waitpid(pid, 0)[1] else b"reached"
+
+
+def virtual_socket() -> bytes:
+    socket.socket(40, socket.SOCK_STREAM).close()
+    return b"reached"
+
+
+def rings() -> bytes:
+    parameters = ctypes.create_string_buffer(120)
+    os.close(syscall(425, 4, ctypes.addressof(parameters)))
+    return b"reached"
+
+
+def unix_socket() -> bytes:
+    socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()
+    return b"reached"
+
+
+def unix_datagram_pair() -> bytes:
+    for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+        end.close()
+    return b"reached"
+
+
+def unix_raw_pair() -> bytes:
+    for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW):
+        end.close()
+    return b"reached"
+
+
+def shell_start_file() -> bytes:
+    with open(VAULT.parent / ".bashrc", "a") as file:
+        file.write("planted\n")
+    return b"reached"
+
+
+def temporary_file() -> bytes:
+    """A file of another program in the common temporary folder."""
+    return Path(os.environ["TEMPORARY"]).read_bytes()
+
+
+def outside(kind: int, protocol: int, option: int = 0) -> bytes:
+    address = (os.environ["OUTSIDE"], int(os.environ["LOOPBACK_PORT"]))
+    with socket.socket(socket.AF_INET, kind, protocol) as client:
+        if kind == socket.SOCK_DGRAM or option:
+            client.sendto(b"hello", option, address)
+            client.settimeout(1)
+        else:
+            client.connect(address)
+        return client.recv(100)
+
+
+def direct_stream() -> bytes:
+    return outside(socket.SOCK_STREAM, 6)
+
+
+def direct_datagram() -> bytes:
+    return outside(socket.SOCK_DGRAM, 17)
+
+
+def direct_multipath() -> bytes:
+    return outside(socket.SOCK_STREAM, 262)
+
+
+def direct_fast_open() -> bytes:
+    return outside(socket.SOCK_STREAM, 6, 0x20000000)
+
+
+def own_stream_pair() -> bytes:
+    one, two = socket.socketpair()
+    one.send(b"reached")
+    return two.recv(10)
+
+
+def own_terminal() -> bytes:
+    master, slave = os.openpty()
+    os.write(master, b"reached\n")
+    size = struct.unpack("HHHH", fcntl.ioctl(slave, 0x5413, b"\0" * 8))
+    return os.read(slave, 20) if len(size) == 4 else b""
+
+
+def own_child() -> bytes:
+    child = subprocess.Popen(["sleep", "60"])
+    child.send_signal(signal.SIGTERM)
+    return b"reached" if child.wait(10) == -signal.SIGTERM else b""
+
+
+def visible_file() -> bytes:
+    return b"reached" if (VAULT / "runs/r1/ca.pem").read_text() == "pem\n" else b""
+
+
+def change_visible_file() -> bytes:
+    (VAULT / "runs/r1/ca.pem").write_text("mine")
+    return b"reached"
+
+
+def main() -> None:
+    for name in sys.argv[1:]:
+        attack: Callable[[], bytes] = globals()[name]
+        try:
+            got = attack()
+        except (OSError, subprocess.SubprocessError) as error:
+            print(json.dumps([name, "blocked", str(error)]), flush=True)
+            continue
+        leaked = bool(CANARY.search(got))
+        print(
+            json.dumps([name, "leak" if leaked else "reached" if b"reached" in got else "blocked", ""]),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

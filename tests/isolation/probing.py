@@ -1,0 +1,27 @@
+"""Prints what `probe` finds, as JSON, on a machine of the kind that the first argument says."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from launcher.isolation import enter  # noqa: F401  (imported while its file can be read)
+from launcher.isolation.probe import Works, probe
+from tests.isolation import hosts
+
+
+def main() -> None:
+    kind, uid = sys.argv[1], int(sys.argv[2])
+    if uid >= 0:
+        hosts.become_user(uid)
+    if kind:
+        hosts.become(kind)
+    for found in probe():
+        if isinstance(found, Works):
+            print(json.dumps([found.level, "works", [str(step) for step in found.missing]]))
+        else:
+            print(json.dumps([found.level, str(found.step), found.cause.text, found.cause.remedy]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Where else a folder can be seen, from the kernel's list of mounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from launcher.isolation.mountinfo import Mount, aliases, parse_mounts, parse_sockets
+
+HOME = "/home/u/.authsome"
+
+
+def test_a_line_is_read_with_its_blanks() -> None:
+    text = "36 35 98:0 /mnt\\0401 /with\\040blank\\134 rw,noatime master:1 - ext3 /dev/root rw\n"
+    assert parse_mounts(text) == (Mount("98:0", "/mnt 1", "/with blank\\"),)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "found"),
+    [
+        ([("8:1", "/", "/")], ()),
+        ([("8:1", "/", "/"), ("8:2", "/", "/home")], ()),
+        ([("8:1", "/", "/"), ("8:1", "/home", "/mnt")], ("/mnt/u/.authsome",)),
+        ([("8:1", "/", "/"), ("8:1", "/", "/mnt")], ("/mnt/home/u/.authsome",)),
+        ([("8:1", "/", "/"), ("8:1", HOME, "/mnt")], ("/mnt",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", "/mnt")], ("/mnt",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}-other", "/mnt")], ()),
+        ([("8:1", "/", "/"), ("8:1", "/home/someone", "/mnt")], ()),
+        ([("8:1", "/", "/"), ("8:2", "/", "/home"), ("8:1", "/", "/mnt")], ()),
+        ([("8:1", "/", "/"), ("8:2", "/@home", "/home"), ("8:2", "/", "/mnt")], ("/mnt/@home/u/.authsome",)),
+        # The second of two at one place is the one that counts.
+        (
+            [("8:1", "/", "/"), ("8:2", "/", "/home"), ("8:3", "/", "/home"), ("8:3", "/u", "/mnt")],
+            ("/mnt/.authsome",),
+        ),
+    ],
+)
+def test_a_folder_is_found_through_every_mount_that_shows_it(
+    mounts: list[tuple[str, str, str]], found: tuple[str, ...]
+) -> None:
+    assert aliases([Mount(*each) for each in mounts], HOME) == found
+
+
+def test_sockets_with_a_path_are_found_once_and_abstract_ones_are_not() -> None:
+    text = (
+        "Num       RefCount Protocol Flags    Type St Inode Path\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 20000 /run/a socket\n"
+        "0000000000000000: 00000003 00000000 00000000 0001 03 20001 /run/a socket\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 20002 @/tmp/abstract\n"
+        "0000000000000000: 00000003 00000000 00000000 0001 03 20003\n"
+        "0000000000000000: 00000003 00000000 00000000 0002 01 20004 relative\n"
+    )
+    assert parse_sockets(text) == ("/run/a socket",)
