@@ -10,12 +10,13 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint browser readme lock clean
+.PHONY: help setup demo test heavy lint browser readme lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
 	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
 	@echo "make test      run the tests that need no browser"
+	@echo "make heavy     run what takes minutes: kills in the middle of things, load, fuzz"
 	@echo "make browser   run the tests that drive a real Chromium"
 	@echo "make lint      check style and types"
 	@echo "make readme    write the command reference into README.md"
@@ -28,12 +29,15 @@ demo: $(STAMP)
 	@$(PYTHON) examples/demo.py
 
 test: $(STAMP)
-	$(PYTHON) -m pytest -q -m "not browser" $(ARGS)
+	$(PYTHON) -m pytest -q -m "not browser and not heavy" $(ARGS)
 
 lint: $(STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+heavy: $(STAMP)
+	$(PYTHON) -m pytest -q -s -m heavy $(ARGS)
 
 browser: $(STAMP)
 	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \

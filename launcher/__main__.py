@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +29,22 @@ def main() -> int:
         warnings.simplefilter("ignore")  # those of libraries mean nothing to who reads standard error
     from launcher.cli import run_command_line
 
-    return run_command_line(sys.argv[1:])
+    return _leave(run_command_line(sys.argv[1:]))
+
+
+def _leave(status: int) -> int:
+    """End the process at once where a thread is left; nothing else is by now.
+
+    A run may end while the proxy's libraries are still being imported. Until Python 3.14 a finalizing
+    interpreter ends such a thread with pthread_exit(3), which unwinds through an extension written in
+    Rust: the process crashes, and its status is no longer the child's.
+    """
+    if threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":

@@ -9,18 +9,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from launcher.errors import LoginNeeded, UsageProblem
+from launcher.key_sources import KeySources
 from launcher.routes import Routes, routes
 from launcher.runs import private_folder
 from launcher.settings import Settings
 from launcher.trust import client_context, root_certificates
 from oauth.outcome import login_command
 from oauth.registry import Registry
-from vault.keys import KeyFile
 from vault.model import NAME, ConnectionKey
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 
 if TYPE_CHECKING:
+    import httpx
+
     from oauth.client import OAuthClient
     from oauth.keeper import Keeper
 
@@ -59,7 +61,12 @@ class App:
         """The vault; made where there is none yet. Raises: VaultError."""
         self.make_folders()
         storage = SqliteStorage(self.settings.vault_file)
-        return self._stack.enter_context(Vault.open(storage, KeyFile(self.settings.key_file), create=True))
+        return self._stack.enter_context(Vault.open(storage, self.key_sources, create=True))
+
+    @cached_property
+    def key_sources(self) -> KeySources:
+        """Where the vault's key comes from; asks and reads nothing yet."""
+        return KeySources(self.settings)
 
     @property
     def has_vault(self) -> bool:
@@ -80,13 +87,20 @@ class App:
         return ConnectionKey(self.settings.profile, provider, name)
 
     @asynccontextmanager
-    async def oauth(self) -> AsyncIterator[OAuthClient]:
-        """The client of token endpoints."""
+    async def http(self) -> AsyncIterator[httpx.AsyncClient]:
+        """The client for providers."""
         # Here and not at the top: most commands need no HTTP, and its import takes longer than they do.
         from launcher.network import http_client
-        from oauth.client import OAuthClient
 
         async with http_client(self.routes, client_context(self.roots)) as http:
+            yield http
+
+    @asynccontextmanager
+    async def oauth(self) -> AsyncIterator[OAuthClient]:
+        """The client of token endpoints."""
+        from oauth.client import OAuthClient
+
+        async with self.http() as http:
             yield OAuthClient(http, self.now)
 
     @asynccontextmanager

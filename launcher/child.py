@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -80,8 +80,17 @@ class Child:
         return self._go >= 0
 
 
-def fork_child() -> Child:
+def fork_child(
+    prepare: Callable[[], None] | None = None,
+    *,
+    closing: Sequence[int] = (),
+    mask: set[int | signal.Signals] | None = None,
+) -> Child:
     """Fork a child that waits for `Child.start`. To be called from the main thread, before others exist.
+
+    The descriptors in `closing` are not passed on. `prepare` is called in the child before it waits.
+    `mask` is what the program has blocked; None for what is blocked now. It has to be read before the
+    first of several forks, as each leaves signals blocked.
 
     From here on signals are passed on to the child instead of acting on this process; one that comes
     before the child has started takes effect when it starts.
@@ -95,8 +104,12 @@ def fork_child() -> Child:
         try:
             os.close(go_write)
             os.close(failure_read)
+            for descriptor in closing:
+                os.close(descriptor)
             die_with_parent(parent)
-            _become(go_read, failure_write, original_mask)
+            if prepare is not None:
+                prepare()
+            _become(go_read, failure_write, original_mask if mask is None else mask)
         finally:
             os._exit(ExitCode.RUN_FAILED)  # whatever happens, this is not a second launcher
     os.close(go_read)

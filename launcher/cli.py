@@ -20,7 +20,19 @@ from oauth.errors import OAuthError, ProviderUnknown
 from proxy.errors import ProxyError
 from vault.errors import VaultError
 
-COMMANDS: Final = ("login", "logout", "list", "get", "inspect", "export", "run", "audit")
+COMMANDS: Final = (
+    "login",
+    "logout",
+    "list",
+    "check",
+    "get",
+    "inspect",
+    "export",
+    "run",
+    "audit",
+    "doctor",
+    "vault",
+)
 """In the order of `--help`. Each is `launcher/commands/NAME.py` with a `command` in it."""
 
 DISTRIBUTION: Final = "authsome-proxy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from oauth.keeper import FreshCredential, Keeper, NotUsable, Why
+from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from proxy.model import Fresh, Reason, Unavailable
 from vault.model import ConnectionKey
 
@@ -19,25 +19,39 @@ class KeeperSource:
 
     async def fresh(self, connection: str) -> Fresh | Unavailable:
         """The credential of a connection of this run."""
-        outcome = await self._keeper.fresh(self._keys[connection])
-        match outcome:
-            case FreshCredential(value=value, generation=generation):
-                return Fresh(value, generation)
-            case NotUsable(why=why, message=message, hint=hint, command=command):
-                return Unavailable(_reason(why), message, command or hint)
-            case _:
-                assert_never(outcome)
+        return _answer(await self._keeper.fresh(self._keys[connection]))
 
-    def rejected(self, connection: str, generation: int) -> None:
-        """The provider answered 401 to this credential."""
-        self._keeper.reject(self._keys[connection], generation)
+    def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
+        """The provider answered 401, with `body`, to this credential, and the child got that answer."""
+        self._keeper.reject(self._keys[connection], generation, body)
+
+    def accepted(self, connection: str, generation: int) -> None:
+        """The provider took this credential."""
+        self._keeper.accept(self._keys[connection], generation)
+
+    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
+        """A credential to replay a request with that was answered 401; or why there is none."""
+        return _answer(await self._keeper.recovered(self._keys[connection], generation, body))
+
+
+def _answer(outcome: Outcome) -> Fresh | Unavailable:
+    match outcome:
+        case FreshCredential(value=value, generation=generation):
+            return Fresh(value, generation)
+        case NotUsable(why=Why.DEAD, message=message, command=command, body=body, proven=proven):
+            reason = Reason.LOGIN_NEEDED if proven or body is None else Reason.CREDENTIAL_DEAD
+            return Unavailable(reason, message, command, body)
+        case NotUsable(why=why, message=message, hint=hint, command=command):
+            return Unavailable(_reason(why), message, command or hint)
+        case _:
+            assert_never(outcome)
 
 
 def _reason(why: Why) -> Reason:
     match why:
-        case Why.NOT_CONNECTED | Why.LOGIN_NEEDED:
+        case Why.NOT_CONNECTED | Why.LOGIN_NEEDED | Why.DEAD:
             return Reason.LOGIN_NEEDED
-        case Why.UNAVAILABLE:
+        case Why.UNAVAILABLE | Why.VOUCHED:
             return Reason.CREDENTIAL_UNAVAILABLE
         case _:
             assert_never(why)

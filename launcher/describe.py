@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from launcher.render import utc
+from launcher.render import age, utc
 from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
 
 Shown = dict[str, str | list[str] | None]
@@ -20,13 +20,15 @@ FIELDS: Final = (
     "expires_at",
     "created_at",
     "updated_at",
+    "health",
+    "checked_at",
 )
 """The names in a description."""
 
 
 def describe(key: ConnectionKey, connection: Connection, now: float) -> Shown:
     """Everything about a connection but its credential; times are RFC 3339."""
-    credential = connection.credential
+    credential, checked = connection.credential, connection.checked
     scopes: list[str] | None = None
     expires_at: float | None = None
     match credential:
@@ -46,6 +48,8 @@ def describe(key: ConnectionKey, connection: Connection, now: float) -> Shown:
         "expires_at": None if expires_at is None else utc(expires_at),
         "created_at": utc(connection.created_at),
         "updated_at": utc(connection.updated_at),
+        "health": str(checked.health) if checked else None,
+        "checked_at": utc(checked.at) if checked else None,
     }
 
 
@@ -53,6 +57,12 @@ def describe_damaged(key: ConnectionKey) -> Shown:
     """A connection whose record cannot be opened."""
     unknown: Shown = dict.fromkeys(FIELDS)
     return unknown | {"provider": key.provider, "connection": key.name, "status": "damaged"}
+
+
+def last_check(connection: Connection, now: float) -> str:
+    """The result of the last check and its age; empty where there was none since the login."""
+    checked = connection.checked
+    return f"{checked.health} {age(now - checked.at)} ago" if checked else ""
 
 
 def current_status(connection: Connection, now: float) -> Status:

@@ -17,16 +17,23 @@ from launcher.choose import choose, named_providers
 from launcher.credentials import KeeperSource
 from launcher.describe import current_status
 from launcher.environment import RunValues, Value, child_environment, inherited_files
+from launcher.isolation.gateway import Captured, gateway
+from launcher.isolation.levels import Isolated
+from launcher.isolation.model import Use
+from launcher.isolation.plan import PROXY_PORT
 from launcher.rules import permits, rules_for
-from launcher.runs import RunFolder, private_folder, run_folder
+from launcher.runs import RunFolder, private_folder
 from launcher.trust import joined, read_certificates
+from oauth.circuit import CircuitState
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.outcome import login_command
 from oauth.provider import Provider
 from oauth.registry import Registered
+from proxy.audit import DECISION_CIRCUIT
 from proxy.dial import Dialer
-from proxy.model import PLACEHOLDER, Rule
+from proxy.model import PLACEHOLDER, Event, Rule
 from proxy.permits import READ_ONLY, Permit
+from proxy.resend import resend_over
 from proxy.server import RunningProxy, running_proxy
 from vault.errors import FormatTooNew, RecordDamaged
 from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Status, Versioned
@@ -55,32 +62,64 @@ class _Plan:
     rules: Sequence[Rule]
 
 
-def run(app: App, given: RunInput, child: Child) -> int:
+def run(app: App, given: RunInput, isolated: Isolated[Child], folder: RunFolder) -> int:
     """Run the program; the return value is the exit status.
 
     Raises: LauncherError, and the errors of the other packages, before the program was started.
     """
     plan = _plan(app, given)
     private_folder(app.settings.home, app.settings.audit_folder)
-    with run_folder(app.settings.runs_folder) as folder:
-        return asyncio.run(_serve(app, plan, folder, given.program, child))
+    app.vault.version()
+    return asyncio.run(_serve(app, plan, folder, given.program, isolated))
 
 
-async def _serve(app: App, plan: _Plan, folder: RunFolder, program: Sequence[str], child: Child) -> int:
+async def _serve(
+    app: App, plan: _Plan, folder: RunFolder, program: Sequence[str], isolated: Isolated[Child]
+) -> int:
     routes = app.routes
+    audit = AuditLog(app.settings.audit_folder, folder.name, app.now)
     async with (
+        app.http() as http,
         app.keeper() as keeper,
+        keeper.keep_fresh(plan.keys),
         running_proxy(
             rules=plan.rules,
             source=KeeperSource(keeper, plan.keys),
-            audit=AuditLog(app.settings.audit_folder, folder.name, app.now),
+            audit=audit,
             roots=app.roots,
             dialer=Dialer(routes.address_of, routes.proxy_of),
+            resend=resend_over(http),
         ) as proxy,
+        gateway(isolated.listeners, _captured(proxy)),
     ):
         _write_certificates(app, folder, proxy)
-        child.start(program, _environment(app, plan, folder, proxy))
-        return await asyncio.to_thread(child.wait)
+        port = PROXY_PORT if isolated.listeners else proxy.port
+        isolated.child.start(program, _environment(app, plan, folder, proxy.url(port)))
+        try:
+            return await asyncio.to_thread(isolated.child.wait)
+        finally:
+            for circuit in keeper.circuits():
+                audit(_told(circuit))
+
+
+def _told(circuit: CircuitState) -> Event:
+    """What kept requests from the provider, for the audit and for `doctor`."""
+    reason = f"{circuit.reason}; {circuit.answered} requests were answered locally"
+    return Event("", "", "", DECISION_CIRCUIT, connection=str(circuit.key), reason=reason)
+
+
+def _captured(proxy: RunningProxy) -> Captured:
+    """What a sandbox's own listeners take in goes to the proxy of the run."""
+
+    async def captured(
+        use: Use, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if use is Use.PROXY:
+            await proxy.serve(reader, writer)
+        else:
+            await proxy.capture(host, port, reader, writer)
+
+    return captured
 
 
 def _plan(app: App, given: RunInput) -> _Plan:
@@ -140,7 +179,7 @@ def _earlier(environ: Mapping[str, str], value: Value) -> list[str]:
     return found
 
 
-def _environment(app: App, plan: _Plan, folder: RunFolder, proxy: RunningProxy) -> dict[str, str]:
+def _environment(app: App, plan: _Plan, folder: RunFolder, proxy_url: str) -> dict[str, str]:
     known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
     names = {
         name
@@ -151,7 +190,7 @@ def _environment(app: App, plan: _Plan, folder: RunFolder, proxy: RunningProxy) 
     offered = [provider.env_name for provider in plan.providers.values()]
     values = RunValues(
         run=folder.name,
-        proxy_url=proxy.url,
+        proxy_url=proxy_url,
         bundle=str(folder.path / BUNDLE),
         extra=str(folder.path / EXTRA),
         placeholder=PLACEHOLDER,

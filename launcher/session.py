@@ -25,8 +25,10 @@ class Session:
         """The application in this process's environment. Raises: UsageProblem."""
         # Not at the top: `--help` needs none of what this imports.
         from launcher.app import App
+        from launcher.descriptors import key_descriptors
         from launcher.settings import read_settings
 
+        key_descriptors(os.environ)  # before anything is opened
         settings = read_settings(
             os.environ,
             user_home=Path.home(),

@@ -16,9 +16,15 @@ PROGRAM: Final = "authsome"
 HOME_VARIABLE: Final = "AUTHSOME_HOME"
 PROFILE_VARIABLE: Final = "AUTHSOME_PROFILE"
 CONNECT_TO_VARIABLE: Final = "AUTHSOME_CONNECT_TO"
+KEY_FILE_VARIABLE: Final = "AUTHSOME_KEY_FILE"
+KEY_FD_VARIABLE: Final = "AUTHSOME_KEY_FD"
+PASSPHRASE_FD_VARIABLE: Final = "AUTHSOME_PASSPHRASE_FD"  # noqa: S105  (a name, not a password)
 
 OWN_PREFIX: Final = "AUTHSOME_"
 """What the name of every variable of ours begins with."""
+
+FIRST_FREE_DESCRIPTOR: Final = 3
+"""The first file descriptor after standard input, output and error."""
 
 RUN_VARIABLE: Final = "AUTHSOME_RUN"
 """Set in a child, to the name of its run."""
@@ -59,6 +65,11 @@ class Settings:
     home: Path
     profile: str
     connect_to: tuple[ConnectTo, ...] = ()
+    key_path: Path | None = None
+    """A key file in another place than the usual one."""
+    key_fd: int | None = None
+    """A descriptor from which the vault's key is read."""
+    passphrase_fd: int | None = None
 
     @property
     def vault_file(self) -> Path:
@@ -66,7 +77,7 @@ class Settings:
 
     @property
     def key_file(self) -> Path:
-        return self.home / "master.key"
+        return self.key_path or self.home / "master.key"
 
     @property
     def providers_folder(self) -> Path:
@@ -93,9 +104,12 @@ def read_settings(
 
     Raises: UsageProblem, naming the option or variable.
     """
-    home = environ.get(HOME_VARIABLE) or str(user_home / ".authsome")
-    # Absolute, because the answer is used after a change of folder as well.
-    folder = working_folder / (user_home / home[2:] if home.startswith("~/") else Path(home))
+
+    def absolute(text: str) -> Path:
+        # Because the answer is used after a change of folder as well.
+        return working_folder / (user_home / text[2:] if text.startswith("~/") else Path(text))
+
+    key_file = environ.get(KEY_FILE_VARIABLE)
     chosen = profile or environ.get(PROFILE_VARIABLE) or DEFAULT_NAME
     if not NAME.fullmatch(chosen):
         raise UsageProblem(
@@ -105,7 +119,28 @@ def read_settings(
     from_environ = [entry for entry in environ.get(CONNECT_TO_VARIABLE, "").split(",") if entry.strip()]
     entries = [parse_connect_to(entry, "--connect-to") for entry in connect_to]
     entries += [parse_connect_to(entry.strip(), CONNECT_TO_VARIABLE) for entry in from_environ]
-    return Settings(folder, chosen, tuple(entries))
+    return Settings(
+        home=absolute(environ.get(HOME_VARIABLE) or str(user_home / ".authsome")),
+        profile=chosen,
+        connect_to=tuple(entries),
+        key_path=absolute(key_file) if key_file else None,
+        key_fd=descriptor(environ, KEY_FD_VARIABLE),
+        passphrase_fd=descriptor(environ, PASSPHRASE_FD_VARIABLE),
+    )
+
+
+def descriptor(environ: Mapping[str, str], variable: str) -> int | None:
+    """The number of an inherited file descriptor. Raises: UsageProblem."""
+    text = environ.get(variable)
+    if not text:
+        return None
+    # Standard input, output and error belong to the program that is run.
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text, re.ASCII) or int(text) < FIRST_FREE_DESCRIPTOR:
+        raise UsageProblem(
+            f"{variable} {text!r} is not the number of a file descriptor",
+            f"use a number from {FIRST_FREE_DESCRIPTOR} on, and open it as in '{FIRST_FREE_DESCRIPTOR}<FILE'",
+        )
+    return int(text)
 
 
 def parse_connect_to(text: str, source: str) -> ConnectTo:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,9 +46,23 @@ _JSON_OBJECT = TypeAdapter(dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """What an API said to a credential."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+    @property
+    def vouches(self) -> bool:
+        """Whether it knows the credential; 403 is a missing right of a credential that it knows."""
+        return self.status == 403 or 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
     body: bytes = field(repr=False)
+    retry_after: float | None = None
 
 
 class OAuthClient:
@@ -80,7 +96,8 @@ class OAuthClient:
         """The tokens of a code; `scopes` are those asked for, kept where the answer names none."""
         request = code_request(auth, client, code, redirect_uri=redirect_uri, verifier=verifier)
         answer = await self._post(request)
-        return parse_token_answer(answer.status, answer.body, self._now()).as_tokens(scopes)
+        parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
+        return parsed.as_tokens(scopes)
 
     async def refresh(self, auth: OAuth2, client: ClientRegistration, tokens: OAuthTokens) -> OAuthTokens:
         """The tokens that replace `tokens`, which the provider may have killed by now.
@@ -90,7 +107,7 @@ class OAuthClient:
         if tokens.refresh_token is None:
             raise ValueError("there is no refresh token")
         answer = await self._post(refresh_request(auth, client, tokens.refresh_token))
-        parsed = parse_token_answer(answer.status, answer.body, self._now())
+        parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
         return parsed.as_tokens(tokens.scopes, tokens.refresh_token)
 
     async def revoke(
@@ -119,6 +136,15 @@ class OAuthClient:
             return None
         return name[:MAX_ACCOUNT] if isinstance(name, str) and name.isprintable() and name else None
 
+    async def probe(
+        self, url: str, value: SecretStr, *, header: str = "Authorization", scheme: str | None = "Bearer"
+    ) -> Probed:
+        """Ask an API with a credential, to learn whether it still knows it."""
+        secret = value.get_secret_value()
+        headers = {header: f"{scheme} {secret}" if scheme else secret}
+        answer = await self._send("GET", url, headers, b"")
+        return Probed(answer.status, answer.body)
+
     async def _post(self, request: FormRequest) -> _Answer:
         return await self._send("POST", request.url, dict((*_FORM, *request.headers)), request.body)
 
@@ -132,7 +158,8 @@ class OAuthClient:
                     method, url, headers=asked, content=body, timeout=TIMEOUT, follow_redirects=False
                 ) as response,
             ):
-                return _Answer(response.status_code, await _read(response))
+                retry_after = _seconds(response.headers.get("Retry-After", ""), self._now())
+                return _Answer(response.status_code, await _read(response), retry_after)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -144,6 +171,16 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(held)
 
 
+def _seconds(retry_after: str, now: float) -> float | None:
+    """Seconds from a Retry-After header: a number of them, or a date (RFC 9110 section 10.2.3)."""
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", retry_after):
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
 @contextmanager
 def _mapped_errors(host: str) -> Iterator[None]:
     """Map what httpx raises.
@@ -153,14 +190,22 @@ def _mapped_errors(host: str) -> Iterator[None]:
     try:
         yield
     except (httpx.TimeoutException, TimeoutError):
-        raise ProviderUnavailable(f"{host} did not answer in time", "try again later") from None
+        raise ProviderUnavailable(f"{host} did not answer in time", "try again later", again=0.0) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if _is_untrusted(error):
             raise ProviderUnavailable(
                 f"the certificate of {host} could not be verified",
                 "name the file of your private certificate authority in SSL_CERT_FILE",
             ) from None
-        raise ProviderUnavailable(f"could not reach {host}", "check the network connection") from None
+        if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
+            error, httpx.ConnectError
+        ):
+            raise ProviderUnavailable(
+                f"{host} broke off the connection", "try again later", again=0.0
+            ) from None
+        raise ProviderUnavailable(
+            f"could not reach {host}", "check the network connection", again=0.0
+        ) from None
 
 
 def _is_untrusted(error: BaseException) -> bool:

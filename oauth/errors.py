@@ -32,7 +32,15 @@ class RequestRefused(OAuthError):
 
 
 class ProviderUnavailable(OAuthError):
-    """No usable answer: network, timeout, 429, 5xx, or no token answer at all. Trying later may help."""
+    """No usable answer: network, timeout, 429, 5xx, or no token answer at all. Trying later may help.
+
+    `again` is in how many seconds: what the provider asked for, 0 where it named no time, and None
+    where nothing suggests that another try soon would end otherwise.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, again: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.again = again
 
 
 class LoginFailed(OAuthError):

@@ -1,121 +1,52 @@
-"""Hands out a fresh credential for a connection: one refresh at a time, stored before it is used.
+"""Hands out a fresh credential for a connection, and finds out what a 401 means.
 
-Providers such as Discord rotate the refresh token at every refresh and kill the old one at once, so
-that a lost answer, or two refreshes side by side, log the user out. Hence the order: take the lock that
-all processes share, read again, refresh only if still due, store, and only then hand out.
+A refresh is one task a connection, of all tasks, threads and processes (`oauth.refresh`). During a run
+it happens ahead of time, so that no request waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Final, Protocol, assert_never
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
 
-from pydantic import SecretStr
-
+from oauth.circuit import CircuitState
 from oauth.client import OAuthClient
-from oauth.errors import ClientRefused, GrantRefused, OAuthError
-from oauth.freshness import is_alive, is_due
-from oauth.outcome import (
-    FreshCredential,
-    NotUsable,
-    Outcome,
-    Why,
-    login_needed,
-    not_connected,
-    refresh_failed,
-)
-from oauth.provider import OAuth2, Provider
-from vault.errors import Conflict, LockTimeout, VaultError
-from vault.model import (
-    ApiKey,
-    ClientRegistration,
-    Connection,
-    ConnectionKey,
-    OAuthTokens,
-    Status,
-    Versioned,
-)
+from oauth.freshness import due_in
+from oauth.judge import Demand, Due, judge, living
+from oauth.outcome import FreshCredential, NotUsable, Outcome, Why
+from oauth.provider import Provider
+from oauth.recovery import Recovery, remember, said_lately, unexplained
+from oauth.refresh import LOCK_WAIT, ConnectionStore, Refresher
+from oauth.watch import Pace, Watch, demand_of, running
+from vault.errors import VaultError
+from vault.model import Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
-__all__ = ["ConnectionStore", "FreshCredential", "Keeper", "NotUsable", "Outcome", "Why"]
+__all__ = [
+    "CircuitState",
+    "ConnectionStore",
+    "FreshCredential",
+    "Keeper",
+    "NotUsable",
+    "Outcome",
+    "Pace",
+    "Why",
+]
 
-LOCK_WAIT: Final = 45.0
-"""Seconds to wait for another process's refresh; more than one exchange may take (`client.TOTAL_TIMEOUT`)."""
+REQUEST_WAIT: Final = 25.0
+"""Seconds that a request waits for a refresh; common HTTP clients give up after 30."""
 
-LOCK_POLL: Final = 0.02
-"""Seconds between two tries at the lock; kernel file locks have no queue that an event loop could await."""
+JITTER: Final = 0.5
+"""Margins of life by which a refresh may come earlier still, so that processes do not meet."""
 
-FAILURE_PAUSE: Final = 10.0
-"""Seconds after a failed refresh in which requests do not try again, so that none of them waits for it."""
+LONGEST_NAP: Final = 30.0
+"""Seconds between two looks at a connection that needs nothing: the machine may have slept, its date may
+have been set, and another process may have logged in."""
 
-REJECTED_PAUSE: Final = 60.0
-"""Seconds between two refreshes for a 401: some endpoints answer 401 to good tokens, for ever."""
-
-
-class ConnectionStore(Protocol):
-    """Where connections are kept; shaped like the vault. Methods raise the errors of `vault.errors`."""
-
-    def connection(self, key: ConnectionKey) -> Versioned[Connection] | None: ...
-
-    def put_connection(self, key: ConnectionKey, connection: Connection, *, expected: int | None) -> int:
-        """Store durably if the stored generation is still `expected`, and return the new one.
-
-        Called in a worker thread. Raises: Conflict.
-        """
-        ...
-
-    def client(self, profile: str, provider: str) -> Versioned[ClientRegistration] | None: ...
-
-    def lock(self, key: ConnectionKey, timeout: float) -> AbstractContextManager[None]:
-        """Held by one thread of one process of the machine. Raises: LockTimeout after `timeout` seconds."""
-        ...
-
-    def version(self) -> int:
-        """Differs after every change by any process; asked for every request, so it must be cheap."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """The tokens can be refreshed, and should be."""
-
-    record: Versioned[Connection]
-    tokens: OAuthTokens
-    refresh_token: SecretStr
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """A refresh of this generation failed; `at` is in seconds since the epoch."""
-
-    generation: int
-    at: float
-    answer: NotUsable
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsaved:
-    """Tokens the provider issued for `used` and that could not be stored yet."""
-
-    used: SecretStr
-    tokens: OAuthTokens
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What a keeper remembers of one connection."""
-
-    version: int | None = None
-    record: Versioned[Connection] | None = None
-    refresh: asyncio.Task[Outcome] | None = None
-    rejected: int | None = None
-    """The generation that the provider answered 401."""
-    forced_at: float = field(default=float("-inf"))
-    """When a 401 last caused a refresh, in seconds since the epoch."""
-    failure: _Failure | None = None
-    unsaved: _Unsaved | None = None
+SHORTEST_NAP: Final = 0.25
+"""Seconds, for a provider whose tokens are due as soon as they are issued."""
 
 
 class Keeper:
@@ -133,200 +64,209 @@ class Keeper:
         client: OAuthClient,
         now: Callable[[], float],
         *,
+        pace: Pace | None = None,
         lock_wait: float = LOCK_WAIT,
+        request_wait: float = REQUEST_WAIT,
+        step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._providers = providers
         self._client = client
         self._now = now
-        self._lock_wait = lock_wait
-        self._watches: dict[ConnectionKey, _Watch] = {}
-        self._closing = False
+        self._pace = pace or Pace()
+        self._request_wait = request_wait
+        self._refresher = Refresher(store, providers, client, now, self._pace, lock_wait, step)
+        self._recovery = Recovery(providers, client, self._pace, self._refresh)
+        self._watches: dict[ConnectionKey, Watch] = {}
 
     async def fresh(self, key: ConnectionKey) -> Outcome:
         """The credential of a connection, refreshed when due.
 
-        Cancelling the caller does not stop a refresh that is under way.
+        Waits for nothing while `keep_fresh` looks after the connection and its token lives. Cancelling
+        the caller does not stop a refresh that is under way.
         """
-        watch = self._watches.setdefault(key, _Watch())
+        watch = self._watch(key)
+        if suspicion := running(watch.recovery):
+            await self._wait(suspicion)
         try:
-            found = self._judge(key, watch, self._record(key, watch))
+            found = self._judge(key, watch)
         except VaultError as error:
             return NotUsable(Why.UNAVAILABLE, str(error), error.hint)
-        if not isinstance(found, _Due):
-            return found
-        if watch.refresh is None or watch.refresh.done():
-            if self._closing:
-                return self._failed(watch, NotUsable(Why.UNAVAILABLE, "the run is ending", "start it again"))
-            watch.refresh = asyncio.create_task(self._refresh(key, watch))
-        return await asyncio.shield(watch.refresh)
+        if isinstance(found, Due):
+            found = await self._refreshed(key, watch)
+        return self._unless_dead(key, watch, found)
 
-    def reject(self, key: ConnectionKey, generation: int) -> None:
-        """Note that the provider answered 401 to this generation: the next `fresh` refreshes it.
+    def reject(self, key: ConnectionKey, generation: int, body: bytes = b"") -> None:
+        """Note that the provider answered 401, with `body`, to this generation.
 
-        A hint and no proof that the token is dead, so that it never costs more than a refresh in
-        REJECTED_PAUSE seconds.
+        A hint and no proof that the credential is dead: it is checked in the background, and the next
+        `fresh` waits for the result.
         """
-        self._watches.setdefault(key, _Watch()).rejected = generation
+        watch = self._watch(key)
+        try:
+            record = self._record(key, watch)
+        except VaultError:
+            return
+        if record is not None and record.generation == generation:
+            remember(watch, body)
+            self._recovery.begin(key, watch, generation)
+
+    async def recovered(self, key: ConnectionKey, generation: int, body: bytes = b"") -> Outcome:
+        """Another generation than the one that was answered 401, or why there is none.
+
+        Costs at most one check and one refresh a generation and RECOVERY_PAUSE, however many ask.
+        """
+        watch = self._watch(key)
+        try:
+            record = self._record(key, watch)
+        except VaultError as error:
+            return NotUsable(Why.UNAVAILABLE, str(error), error.hint)
+        if record is None or record.generation != generation:
+            return await self.fresh(key)
+        remember(watch, body)
+        recovery = self._recovery.begin(key, watch, generation)
+        if recovery is None:
+            return said_lately(key, watch, generation)
+        outcome = await self._wait(recovery)
+        if outcome is None:
+            return NotUsable(Why.UNAVAILABLE, f"{key} is still being checked", "try again")
+        return outcome
+
+    def accept(self, key: ConnectionKey, generation: int) -> None:
+        """Note that the provider took this generation: earlier 401s were about something else."""
+        if watch := self._watches.get(key):
+            watch.circuit.cleared(generation)
+
+    @asynccontextmanager
+    async def keep_fresh(self, keys: Sequence[ConnectionKey]) -> AsyncIterator[None]:
+        """Refresh these connections ahead of time until the block ends."""
+        tasks = []
+        for key in keys:
+            watch = self._watch(key)
+            watch.ahead = asyncio.create_task(self._look_after(key, watch))
+            tasks.append(watch.ahead)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    def circuits(self) -> list[CircuitState]:
+        """The connections whose requests are answered locally, or that have come near to it."""
+        return [
+            state for key, watch in sorted(self._watches.items()) if (state := _state(key, watch)) is not None
+        ]
 
     async def aclose(self) -> None:
-        """Let every refresh that is under way finish and be stored; give up those that wait for the lock."""
-        self._closing = True
-        running = [watch.refresh for watch in self._watches.values() if watch.refresh]
-        if running:
-            await asyncio.wait(running)
+        """Let every refresh that is under way finish and be stored; give up those that only wait."""
+        self._refresher.close()
+        self._recovery.closing = True
+        for watch in self._watches.values():
+            if watch.recovery:
+                watch.recovery.cancel()
+        tasks = [t for watch in self._watches.values() for t in (watch.recovery, watch.refresh) if t]
+        if tasks:
+            await asyncio.wait(tasks)
+        for key, watch in self._watches.items():
+            if watch.unsaved:  # the last chance: this process holds the only copy of the login
+                await self._refresher.refresh(key, watch, demand_of(watch))
 
-    def _record(self, key: ConnectionKey, watch: _Watch) -> Versioned[Connection] | None:
+    def _watch(self, key: ConnectionKey) -> Watch:
+        return self._watches.setdefault(key, Watch())
+
+    def _record(self, key: ConnectionKey, watch: Watch) -> Versioned[Connection] | None:
         """The record, decrypted anew only after a change: another process's logout is seen at once."""
         version = self._store.version()
         if watch.version != version:
-            watch.record = self._store.connection(key)
+            watch.observe(self._store.connection(key), self._now(), self._pace.steady())
             watch.version = version
         return watch.record
 
-    def _judge(
-        self, key: ConnectionKey, watch: _Watch, record: Versioned[Connection] | None
-    ) -> Outcome | _Due:
-        if record is None:
-            return not_connected(key)
-        if record.value.status is Status.EXPIRED:
-            return login_needed(key, f"{key} has expired")
-        match record.value.credential:
-            case ApiKey() as api_key:
-                return FreshCredential(api_key.value, record.generation, None)
-            case OAuthTokens() as tokens:
-                return self._judge_tokens(key, watch, record, tokens)
-            case never:
-                assert_never(never)
+    def _judged_at(self, watch: Watch) -> float:
+        return watch.now(self._now(), self._pace.steady())
 
-    def _judge_tokens(
-        self, key: ConnectionKey, watch: _Watch, record: Versioned[Connection], tokens: OAuthTokens
-    ) -> Outcome | _Due:
-        now = self._now()
-        as_it_is = FreshCredential(tokens.access_token, record.generation, tokens.expires_at)
-        if tokens.refresh_token is None:
-            if is_alive(tokens, now):
-                return as_it_is
-            return login_needed(key, f"{key} has expired and has no refresh token")
-        rejected = watch.rejected == record.generation and abs(now - watch.forced_at) >= REJECTED_PAUSE
-        unsaved = watch.unsaved is not None and watch.unsaved.used == tokens.refresh_token
-        if not (rejected or unsaved or is_due(tokens, now)):
-            return as_it_is
-        failure = watch.failure
-        # abs: a clock that was set back must not make the pause last for ever.
-        if failure and failure.generation == record.generation and abs(now - failure.at) < FAILURE_PAUSE:
-            return as_it_is if is_alive(tokens, now) else failure.answer
-        return _Due(record, tokens, tokens.refresh_token)
+    def _judge(self, key: ConnectionKey, watch: Watch) -> Outcome | Due:
+        record = self._record(key, watch)
+        return judge(key, record, self._judged_at(watch), demand_of(watch))
 
-    async def _refresh(self, key: ConnectionKey, watch: _Watch) -> Outcome:
-        """The task that all callers of one connection wait for."""
-        try:
-            async with self._locked(key):
-                found = self._judge(key, watch, self._store.connection(key))
-                if not isinstance(found, _Due):
+    async def _refreshed(self, key: ConnectionKey, watch: Watch) -> Outcome:
+        """The credential of a connection that is due."""
+        alive = living(watch.record, self._judged_at(watch))
+        if alive and running(watch.ahead):
+            return alive
+        if failure := watch.pausing(self._pace.steady()):
+            return alive or failure.answer
+        outcome = await self._wait(self._refresh(key, watch, demand_of(watch)))
+        if outcome is not None:
+            return outcome
+        waiting = NotUsable(Why.UNAVAILABLE, f"{key} is still being refreshed", "try again")
+        return living(watch.record, self._judged_at(watch)) or waiting
+
+    def _refresh(self, key: ConnectionKey, watch: Watch, demand: Demand) -> asyncio.Task[Outcome]:
+        """The one refresh of the connection in this process."""
+        task = running(watch.refresh)
+        if task is None:
+            work = self._end(watch) if self._refresher.closing else None
+            task = asyncio.create_task(work or self._refresher.refresh(key, watch, demand))
+            watch.refresh = task
+        return task
+
+    async def _end(self, watch: Watch) -> Outcome:
+        answer = NotUsable(Why.UNAVAILABLE, "the run is ending", "start it again")
+        return living(watch.record, self._judged_at(watch)) or answer
+
+    async def _wait[T](self, task: asyncio.Task[T]) -> T | None:
+        """The result of a task that others wait for as well; None where it takes too long."""
+        done, _ = await asyncio.wait({task}, timeout=self._request_wait)
+        return task.result() if done and not task.cancelled() else None
+
+    def _unless_dead(self, key: ConnectionKey, watch: Watch, found: Outcome) -> Outcome:
+        """What is handed out, once the circuit had its say."""
+        match found:
+            case FreshCredential(generation=generation):
+                if not watch.circuit.refuses(generation, self._pace.steady()):
                     return found
-                return await self._refresh_locked(key, watch, found)
-        except VaultError as error:
-            return self._failed(watch, NotUsable(Why.UNAVAILABLE, str(error), error.hint))
+                found = unexplained(key)
+            case NotUsable(why=why) if why is not Why.DEAD:
+                return found
+        watch.circuit.answered += 1
+        return replace(found, body=watch.circuit.body)
 
-    async def _refresh_locked(self, key: ConnectionKey, watch: _Watch, due: _Due) -> Outcome:
-        watch.record = due.record
-        if watch.rejected == due.record.generation:
-            watch.rejected, watch.forced_at = None, self._now()
-        if watch.unsaved is None or watch.unsaved.used != due.refresh_token:
-            try:
-                tokens = await self._ask(key, due.tokens)
-            except GrantRefused:
-                return await self._expire(key, watch, due)
-            except OAuthError as error:
-                return self._failed(watch, refresh_failed(key, error))
-            watch.unsaved = _Unsaved(due.refresh_token, tokens)
-        return await self._keep(key, watch, due, watch.unsaved.tokens)
+    async def _look_after(self, key: ConnectionKey, watch: Watch) -> None:
+        while not self._refresher.closing:
+            await self._pace.sleep(await self._refresh_ahead(key, watch))
 
-    async def _ask(self, key: ConnectionKey, tokens: OAuthTokens) -> OAuthTokens:
-        auth = self._providers(key.provider).auth
-        registered = self._store.client(key.profile, key.provider)
-        if not isinstance(auth, OAuth2) or registered is None:
-            raise ClientRefused("no client id and secret are stored for the provider")
-        return await self._client.refresh(auth, registered.value, tokens)
+    async def _refresh_ahead(self, key: ConnectionKey, watch: Watch) -> float:
+        """Refresh where it is time, and say in how many seconds to look again."""
+        try:
+            record = self._record(key, watch)
+        except VaultError:
+            return LONGEST_NAP  # a request will tell the user
+        if record is not None and watch.jitter[0] != record.generation:
+            watch.jitter = (record.generation, JITTER * self._pace.random())
+        demand, now = replace(demand_of(watch), ahead=watch.jitter[1]), self._judged_at(watch)
+        found = judge(key, record, now, demand)
+        if isinstance(found, Due):
+            if failure := watch.pausing(self._pace.steady()):
+                return max(SHORTEST_NAP, failure.until - self._pace.steady())
+            await asyncio.wait({self._refresh(key, watch, demand)})
+            return SHORTEST_NAP
+        credential = record.value.credential if record else None
+        if isinstance(found, NotUsable) or not isinstance(credential, OAuthTokens):
+            return LONGEST_NAP
+        wait = due_in(credential, now, demand.ahead)
+        return min(LONGEST_NAP, wait or LONGEST_NAP)
 
-    async def _keep(self, key: ConnectionKey, watch: _Watch, due: _Due, tokens: OAuthTokens) -> Outcome:
-        # Until this returns, the only copy of the login is `watch.unsaved`.
-        generation = await self._replace(key, due, tokens, Status.CONNECTED)
-        watch.unsaved = None
-        if generation is None:
-            return self._settle(key, watch)
-        return FreshCredential(tokens.access_token, generation, tokens.expires_at)
 
-    async def _expire(self, key: ConnectionKey, watch: _Watch, due: _Due) -> Outcome:
-        """The refresh token was refused: a dead login, unless somebody stored another one meanwhile."""
-        if await self._replace(key, due, due.tokens, Status.EXPIRED) is None:
-            return self._settle(key, watch)
-        return login_needed(key, f"could not refresh {key}: the provider refused the refresh token")
-
-    async def _replace(
-        self, key: ConnectionKey, due: _Due, tokens: OAuthTokens, status: Status
-    ) -> int | None:
-        """Store tokens and status over a record that still holds the refresh token that was used.
-
-        None where it no longer does: after a logout or another login nothing of ours may be written.
-        """
-        # Read again: a logout and a login meanwhile may have brought back the same generation.
-        record = self._store.connection(key)
-        while record is not None and _refresh_token(record.value) == due.refresh_token:
-            changes = {"credential": tokens, "status": status, "updated_at": self._now()}
-            connection = record.value.model_copy(update=changes)
-            try:
-                return await asyncio.to_thread(
-                    self._store.put_connection, key, connection, expected=record.generation
-                )
-            except Conflict:
-                record = self._store.connection(key)
+def _state(key: ConnectionKey, watch: Watch) -> CircuitState | None:
+    circuit, record = watch.circuit, watch.record
+    if not (circuit.strikes or circuit.answered) or record is None:
         return None
-
-    def _settle(self, key: ConnectionKey, watch: _Watch) -> Outcome:
-        """What somebody else stored while we asked the provider."""
-        found = self._judge(key, watch, self._store.connection(key))
-        if isinstance(found, _Due):
-            watch.record = found.record
-            return self._failed(
-                watch, NotUsable(Why.UNAVAILABLE, f"{key} was changed meanwhile", "try again")
-            )
-        return found
-
-    def _failed(self, watch: _Watch, answer: NotUsable) -> Outcome:
-        """Hand the token out while it lives, whatever became of the refresh; nothing is wiped."""
-        record = watch.record
-        if record is None or not isinstance(record.value.credential, OAuthTokens):
-            return answer
-        watch.failure = _Failure(record.generation, self._now(), answer)
-        tokens = record.value.credential
-        if not is_alive(tokens, self._now()):
-            return answer
-        return FreshCredential(tokens.access_token, record.generation, tokens.expires_at)
-
-    @asynccontextmanager
-    async def _locked(self, key: ConnectionKey) -> AsyncIterator[None]:
-        """Hold the lock of a connection; waiting blocks neither the event loop nor a worker thread."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._lock_wait
-        with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(self._store.lock(key, 0.0))
-                    break
-                except LockTimeout:
-                    if self._closing or loop.time() >= deadline:
-                        raise
-                await asyncio.sleep(LOCK_POLL)
-            yield
-
-
-def _refresh_token(connection: Connection) -> SecretStr | None:
-    match connection.credential:
-        case OAuthTokens() as tokens:
-            return tokens.refresh_token
-        case ApiKey():
-            return None
-        case never:
-            assert_never(never)
+    refused = record.value.status is Status.EXPIRED
+    reason = "the provider refused the refresh token" if refused else "the provider answers 401"
+    is_open = refused or circuit.is_open(record.generation)
+    return CircuitState(key, is_open, reason, circuit.strikes, circuit.answered)

@@ -16,8 +16,12 @@ class Why(StrEnum):
 
     NOT_CONNECTED = "not-connected"
     LOGIN_NEEDED = "login-needed"
+    DEAD = "dead"
+    """The provider refuses the credential: not worth another request until it changes."""
     UNAVAILABLE = "unavailable"
     """Perhaps later: the provider or the vault cannot be reached."""
+    VOUCHED = "vouched"
+    """The provider answered 401 and yet says that the credential is good: the request was at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class NotUsable:
     hint: str
     command: str = ""
     """The command of the hint alone, where there is one."""
+    body: bytes | None = None
+    """For DEAD: the body of the provider's own last 401, where a client could be told the same."""
+    proven: bool = False
+    """For DEAD: the provider refused the refresh token too, so that only a login helps."""
 
 
 Outcome = FreshCredential | NotUsable
@@ -66,6 +74,18 @@ def login_needed(key: ConnectionKey, message: str) -> NotUsable:
     """Only the user, in a browser, can bring a new credential."""
     command = login_command(key)
     return NotUsable(Why.LOGIN_NEEDED, message, f"run '{command}'", command)
+
+
+def dead(key: ConnectionKey, message: str, body: bytes | None = None, *, proven: bool = True) -> NotUsable:
+    """The provider refused the credential for good; the user must log in, or enter another key."""
+    command = login_command(key)
+    return NotUsable(Why.DEAD, message, f"run '{command}'", command, body, proven)
+
+
+def vouched(key: ConnectionKey) -> NotUsable:
+    """A 401 for another reason than the credential: a wrong kind of token, a missing right."""
+    message = f"the provider refused the request and not {key}"
+    return NotUsable(Why.VOUCHED, message, "check whether the endpoint takes this kind of credential")
 
 
 def refresh_failed(key: ConnectionKey, error: OAuthError) -> NotUsable:

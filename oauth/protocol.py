@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 from urllib.parse import quote, quote_plus, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from oauth.errors import ClientRefused, GrantRefused, OAuthError, ProviderUnavailable, RequestRefused
 from oauth.provider import SCOPE, OAuth2
@@ -183,15 +183,16 @@ def revoke_request(
     return _authenticated(auth, client, auth.revocation_url, form)
 
 
-def parse_token_answer(status: int, body: bytes, now: float) -> TokenAnswer:
+def parse_token_answer(status: int, body: bytes, now: float, retry_after: float | None = None) -> TokenAnswer:
     """Take a token endpoint's answer apart; lenient in all that does not decide where a token goes.
 
     A refresh has already killed the earlier token, so that an answer refused here may be a login lost.
+    `retry_after` is the header of that name, in seconds.
 
     Raises: what `refusal` gives for anything but tokens.
     """
     if not 200 <= status < 300:
-        raise refusal(status, body)
+        raise refusal(status, body, retry_after)
     try:
         answer = _TokenBody.model_validate_json(body)
     except ValidationError:
@@ -222,18 +223,22 @@ def check_revoke_answer(status: int, body: bytes) -> None:
         raise refusal(status, body)
 
 
-def refusal(status: int, body: bytes) -> OAuthError:
+def refusal(status: int, body: bytes, retry_after: float | None = None) -> OAuthError:
     """The error that an answer without tokens means (RFC 6749 section 5.2).
 
     Only a 4xx answer (or a 2xx that is an error in disguise) with an OAuth error code says anything
     about a token; all else may be the network's, a rate limit's or an outage's.
     """
-    if not (200 <= status < 300 or 400 <= status < 500) or status in _PASSING:
+    if status == 429:
+        return _rate_limited(body, retry_after)
+    if status in _PASSING or 500 <= status < 600:
+        return _no_token_answer(status, again=retry_after or 0.0)
+    if not (200 <= status < 300 or 400 <= status < 500):
         return _no_token_answer(status)
     try:
         answer = _ErrorBody.model_validate_json(body)
     except ValidationError:
-        return _no_token_answer(status)
+        return _blocked(status) if status == 403 else _no_token_answer(status)
     if not _ERROR_CODE.fullmatch(answer.error):
         return _no_token_answer(status)
     said = f"{answer.error}{_description(answer.error_description)}"
@@ -246,7 +251,7 @@ def refusal(status: int, body: bytes) -> OAuthError:
                 "check the client id and secret in the provider's developer portal, then log in again",
             )
         case "server_error" | "temporarily_unavailable" | "slow_down":
-            return _no_token_answer(status)
+            return _no_token_answer(status, again=retry_after or 0.0)
         case _:
             return RequestRefused(
                 f"the provider refused the request: {said}", "check scopes and redirect URI"
@@ -266,12 +271,38 @@ class _ErrorBody(BaseModel):
     error_description: object = None
 
 
-_PASSING: Final = frozenset({408, 425, 429})
-"""Client-error statuses that are about the moment and not about the request."""
+class _LimitBody(BaseModel):
+    retry_after: float = Field(ge=0, allow_inf_nan=False)
+    """Seconds; Discord writes them into the body as well."""
 
 
-def _no_token_answer(status: int) -> ProviderUnavailable:
-    return ProviderUnavailable(f"the provider gave no usable answer (status {status})", "try again later")
+_PASSING: Final = frozenset({408, 425})
+"""Client-error statuses, besides 429, that are about the moment and not about the request."""
+
+
+def _no_token_answer(status: int, again: float | None = None) -> ProviderUnavailable:
+    message = f"the provider gave no usable answer (status {status})"
+    return ProviderUnavailable(message, "try again later", again=again)
+
+
+def _rate_limited(body: bytes, retry_after: float | None) -> ProviderUnavailable:
+    if retry_after is None:
+        try:
+            retry_after = _LimitBody.model_validate_json(body).retry_after
+        except ValidationError:
+            retry_after = 0.0
+    when = f"in {math.ceil(retry_after)} seconds" if retry_after else "in some minutes"
+    return ProviderUnavailable(
+        "the provider limits how often it may be asked (status 429)", f"try again {when}", again=retry_after
+    )
+
+
+def _blocked(status: int) -> ProviderUnavailable:
+    """A front such as Cloudflare's answers a blocked address with a page of its own."""
+    return ProviderUnavailable(
+        f"the provider's front blocked the request (status {status})",
+        "wait some minutes before you try again, or use another network",
+    )
 
 
 def _authenticated(

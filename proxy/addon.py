@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mitmproxy import http, tcp, tls
@@ -21,6 +21,7 @@ from proxy.model import (
     AuditSink,
     CredentialSource,
     Decision,
+    Fresh,
     Inject,
     Origin,
     PassThrough,
@@ -32,6 +33,7 @@ from proxy.model import (
     Unavailable,
 )
 from proxy.policy import decide
+from proxy.resend import Resend, is_repeatable
 from proxy.tls import verified_connection
 
 CREDENTIAL_TIMEOUT: Final = 60.0
@@ -39,6 +41,12 @@ CREDENTIAL_TIMEOUT: Final = 60.0
 
 _NOTES: Final = "authsome"
 """The key of our notes in a flow's metadata."""
+
+MAX_KEPT_BACK: Final = 64 * 1024
+"""Bytes of a 401's body; Discord's has 43."""
+
+_REPLACED: Final = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
+"""Headers that say how a body is framed; set anew where the body is."""
 
 _CODINGS: Final = Slot("Accept-Encoding", None)
 """Asked to be `identity` with a credential, so that the answer can be searched as it streams by."""
@@ -67,12 +75,14 @@ class Addon:
         sink: AuditSink,
         child_contexts: Mapping[str, SSL.Context],
         upstream_context: SSL.Context,
+        resend: Resend,
     ) -> None:
         self._rules = tuple(rules)
         self._source = source
         self._sink = sink
         self._child_contexts = child_contexts
         self._upstream_context = upstream_context
+        self._resend = resend
         self._cleanser = Cleanser()
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
@@ -126,13 +136,19 @@ class Addon:
             )
         if isinstance(answer, Unavailable):
             self._refuse(flow, target, Refuse(answer.reason, answer.message, answer.fix))
+            if answer.body is not None:
+                flow.response = _as_the_provider(answer, answer.body)
             return
+        flow.request.headers.fields = self._filled(target, rule, answer)
+        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation)
+        flow.request.stream = True
+
+    def _filled(self, target: Target, rule: Rule, answer: Fresh) -> slots.Headers:
+        """The headers to send: the credential in its slot, and no content coding asked for."""
         value = answer.value.get_secret_value()
         self._cleanser.remember(value)
         filled = slots.fill(target.headers, rule.slot, value.encode("ascii"))
-        flow.request.headers.fields = slots.fill(filled, _CODINGS, b"identity")
-        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation)
-        flow.request.stream = True
+        return slots.fill(filled, _CODINGS, b"identity")
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Stream the answer on, less what would lead the child around the proxy."""
@@ -140,13 +156,54 @@ class Addon:
         if flow.response is None or not isinstance(notes, _Notes) or isinstance(notes.decision, Refuse):
             return
         _drop(flow.response.headers, _HOP_BY_HOP | {b"alt-svc"})
+        if isinstance(notes.decision, Inject):
+            if _is_short_401(flow.response):
+                return  # kept back: `response` decides what the child gets
+            self._learn(notes, notes.decision.rule, flow.response.status_code)
         if notes.target.scheme == "https":
             self._cleanse(flow, flow.response)
         else:
             flow.response.stream = True
-        if isinstance(notes.decision, Inject) and flow.response.status_code == 401:
-            self._source.rejected(notes.decision.rule.connection, notes.generation)
         self._sink(audit.describe(notes.target, notes.decision, flow.response.status_code))
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Recover from a 401 that the child has not seen: with another credential, once."""
+        notes = flow.metadata.get(_NOTES)
+        response = flow.response
+        if not isinstance(notes, _Notes) or not isinstance(notes.decision, Inject) or response is None:
+            return
+        if response.stream or not _is_short_401(response):
+            return
+        connection, body = notes.decision.rule.connection, response.raw_content or b""
+        if is_repeatable(notes.target.method, notes.target.headers):
+            async with asyncio.timeout(CREDENTIAL_TIMEOUT):
+                answer = await self._source.recovered(connection, notes.generation, body)
+            if isinstance(answer, Fresh) and (again := await self._send_again(notes, answer)):
+                response = flow.response = again
+        else:
+            self._source.rejected(connection, notes.generation, body)
+        self._cleanse_whole(response)
+        self._sink(audit.describe(notes.target, notes.decision, response.status_code))
+
+    async def _send_again(self, notes: _Notes, answer: Fresh) -> http.Response | None:
+        target, rule = notes.target, _rule_of(notes)
+        headers = self._filled(target, rule, answer)
+        again = await self._resend(target.origin, target.method, target.path, headers)
+        if again is None:
+            return None
+        if again.status == 401:
+            self._source.rejected(rule.connection, answer.generation, again.body)
+        else:
+            self._source.accepted(rule.connection, answer.generation)
+        response = http.Response.make(again.status, b"", http.Headers(again.headers))
+        response.raw_content = again.body  # as it came: `_cleanse_whole` undoes its content coding
+        return response
+
+    def _learn(self, notes: _Notes, rule: Rule, status: int) -> None:
+        if status == 401:
+            self._source.rejected(rule.connection, notes.generation)
+        else:
+            self._source.accepted(rule.connection, notes.generation)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """Record a request that got no answer: reset, timeout, or refused by mitmproxy's own checks."""
@@ -170,6 +227,12 @@ class Addon:
             flow.response = _in_place_of(Refuse(Reason.UNSEARCHABLE, message, status=502))
         else:
             response.stream = body or True
+
+    def _cleanse_whole(self, response: http.Response) -> None:
+        """The same for an answer that is at hand as a whole."""
+        headers = self._cleanser.headers(tuple(response.headers.fields))
+        response.headers.fields = tuple(pair for pair in headers if pair[0].lower() not in _REPLACED)
+        response.content = self._cleanser.whole(headers, response.raw_content or b"")
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """After a protocol switch: end the connection if a credential comes back.
@@ -238,6 +301,35 @@ def _response(refusal: Refuse) -> http.Response:
         body["fix"] = refusal.fix
     headers = {"Content-Type": "application/json", "X-Authsome-Refused": refusal.reason}
     return http.Response.make(refusal.status, json.dumps(body), headers)
+
+
+def _is_short_401(response: http.Response) -> bool:
+    """Whether an answer says that the credential is not good, and can be kept back while that is checked."""
+    length = response.headers.get("Content-Length", "")
+    return response.status_code == 401 and length.isdigit() and int(length) <= MAX_KEPT_BACK
+
+
+def _rule_of(notes: _Notes) -> Rule:
+    if not isinstance(notes.decision, Inject):
+        raise TypeError("only an injected request is sent again")
+    return notes.decision.rule
+
+
+def _as_the_provider(answer: Unavailable, body: bytes) -> http.Response:
+    """An answer in the provider's own words: clients know what they mean, and stop.
+
+    Where only a login helps it is a refusal all the same, and names the command beside them.
+    """
+    refusal = Refuse(answer.reason, answer.message, answer.fix)
+    if answer.reason is Reason.CREDENTIAL_DEAD:
+        response = _response(replace(refusal, status=401))
+        response.content = body
+        return response
+    response = _response(refusal)
+    ours = json.loads(response.content or b"{}")
+    theirs = json.loads(body)
+    response.content = json.dumps({**ours, "detail": answer.message, **theirs}).encode()
+    return response
 
 
 def _in_place_of(refusal: Refuse) -> http.Response:

@@ -11,6 +11,8 @@ DECISION_INJECT: Final = "inject"
 DECISION_PASS: Final = "pass"  # noqa: S105  (a decision, not a password)
 DECISION_REFUSE: Final = "refuse"
 DECISION_TUNNEL: Final = "tunnel"
+DECISION_CIRCUIT: Final = "circuit"
+"""Not about one request: why a run kept requests of a connection from the provider, and how many."""
 
 MAX_SEGMENT: Final = 32
 """Characters of a path segment that are kept whole.

@@ -70,6 +70,16 @@ class Cleanser:
             headers = (*kept, (b"Transfer-Encoding", b"chunked"))
         return headers, _filter(decoders, Scrubber(needles, _PLACEHOLDER))
 
+    def whole(self, headers: Headers, body: bytes) -> bytes:
+        """A body that is at hand as a whole: decoded, and with credentials replaced.
+
+        Raises: Unsearchable, ValueError where it is not in the coding that its headers say.
+        """
+        _, body_filter = self.body(headers)
+        if body_filter is None:
+            return body
+        return b"".join([*(body_filter(body) if body else []), *body_filter(b"")])
+
     def exposes(self, data: bytes) -> bool:
         """Whether a credential stands in `data`."""
         return any(needle.find(data) for needle in self.needles)

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     NOT_PERMITTED = "not-permitted"
     TOO_LARGE = "too-large"
     LOGIN_NEEDED = "login-needed"
+    CREDENTIAL_DEAD = "credential-dead"
     CREDENTIAL_UNAVAILABLE = "credential-unavailable"
     UPSTREAM_UNREACHABLE = "upstream-unreachable"
     UPSTREAM_UNTRUSTED = "upstream-untrusted"
@@ -140,6 +141,8 @@ class Unavailable:
     reason: Reason
     message: str
     fix: str = ""
+    body: bytes | None = None
+    """A JSON object that the provider itself answered last, to be answered in its place."""
 
 
 class CredentialSource(Protocol):
@@ -149,8 +152,16 @@ class CredentialSource(Protocol):
         """The credential of `connection`, refreshed when due."""
         ...
 
-    def rejected(self, connection: str, generation: int) -> None:
-        """The provider answered 401 to this credential: a hint, not proof, that it is dead."""
+    def accepted(self, connection: str, generation: int) -> None:
+        """The provider took this credential."""
+        ...
+
+    def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
+        """The provider answered 401, with `body`, and the child has that answer: a hint, not proof."""
+        ...
+
+    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
+        """The same, with the answer still at hand: another credential to send the request with again."""
         ...
 
 

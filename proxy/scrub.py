@@ -16,6 +16,9 @@ from typing import Final
 MIN_SECRET: Final = 8
 """Characters. A shorter value would be found by chance in ordinary text."""
 
+_GUARDS: Final = b"*!~^|:,@$()[]{}<>? ."
+"""Bytes outside the base64 alphabets that begin no escape; the first that the credential does not hold."""
+
 _ESCAPED: Final = re.compile(rb"[%\\&]")
 """What an escaped character begins with; without one of these only the literal forms can occur."""
 
@@ -35,6 +38,7 @@ class Needle:
         self._escaped = re.compile(b"".join(b"(?:%b)" % b"|".join(forms) for forms in self._characters))
         self.longest = max(len(raw) * _LONGEST_ESCAPE, *map(len, self.literals))
         firsts = {literal[:1] for literal in self.literals} | {b"%", b"\\", b"&"}
+        self._guard = next(bytes([byte]) for byte in _GUARDS if byte not in raw)
         self._first = re.compile(b"[%b]" % b"".join(map(re.escape, sorted(firsts))))
 
     def find(self, text: bytes, start: int = 0) -> tuple[int, int] | None:
@@ -45,6 +49,15 @@ class Needle:
         if _ESCAPED.search(text, start) and (match := self._escaped.search(text, start)):
             found.append(match.span())
         return min(found, default=None)
+
+    def stand_in(self, placeholder: bytes, length: int) -> bytes:
+        """What replaces `length` bytes: the placeholder between two guards, cut or drawn out with '-'.
+
+        A guard occurs in no form of the credential, so that what stands in can never complete one
+        together with what is around it, be that sent on already or still to come.
+        """
+        inner = placeholder[: length - 2].ljust(length - 2, b"-")
+        return self._guard + (self._guard * len(inner) if self.find(inner) else inner) + self._guard
 
     def begins(self, text: bytes) -> int:
         """Where a suffix of `text` starts that more bytes could make an occurrence; its length if nowhere."""
@@ -96,7 +109,7 @@ class Scrubber:
             while span := needle.find(text, end):
                 self.found = True
                 start, end = span
-                text = text[:start] + stand_in_for(self._placeholder, end - start) + text[end:]
+                text = text[:start] + needle.stand_in(self._placeholder, end - start) + text[end:]
         return text
 
 
@@ -104,11 +117,6 @@ def scrub(text: bytes, needles: Iterable[Needle], placeholder: bytes) -> bytes:
     """Scrub a whole value, such as that of a header."""
     scrubber = Scrubber(needles, placeholder)
     return scrubber.feed(text) + scrubber.finish()
-
-
-def stand_in_for(placeholder: bytes, length: int) -> bytes:
-    """The placeholder, cut or drawn out to exactly `length` bytes."""
-    return placeholder[:length].ljust(length, b"-")
 
 
 def _forms_of(byte: int) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ from proxy.dial import Dialer
 from proxy.errors import ProxyError
 from proxy.front import USER, Front, Prefixed, Terminate
 from proxy.model import AuditSink, CredentialSource, Origin, Rule
+from proxy.resend import Resend
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 512
@@ -68,16 +69,19 @@ async def running_proxy(
     audit: AuditSink,
     roots: str,
     dialer: Dialer,
+    resend: Resend,
 ) -> AsyncIterator[RunningProxy]:
     """Serve until the block ends; then every connection is closed.
 
-    `roots` are the certificates (PEM) that upstreams are verified against. Raises: ProxyError.
+    `roots` are the certificates (PEM) that upstreams are verified against; `resend` must trust no others.
+
+    Raises: ProxyError.
     """
     for name in KEYLOG_VARIABLES:
         os.environ.pop(name, None)
     authority = make_authority((rule.origin.host for rule in rules), dt.datetime.now(dt.UTC))
     password = secrets.token_urlsafe(24)
-    core = _in_background(lambda: _load(authority, rules, source, audit, roots, dialer))
+    core = _in_background(lambda: _load(authority, rules, source, audit, roots, dialer, resend))
 
     async def terminate(reader: Prefixed, writer: asyncio.StreamWriter, origin: Origin | None) -> None:
         await (await asyncio.shield(core))(reader, writer, origin)
@@ -105,6 +109,7 @@ def _load(
     audit: AuditSink,
     roots: str,
     dialer: Dialer,
+    resend: Resend,
 ) -> Terminate:
     from proxy.addon import Addon
     from proxy.handler import make_terminate
@@ -116,6 +121,7 @@ def _load(
         sink=audit,
         child_contexts={host: server_context(leaf) for host, leaf in authority.leaves.items()},
         upstream_context=client_context(roots),
+        resend=resend,
     )
     return make_terminate(addon, dialer)
 

@@ -6,12 +6,27 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.leftovers import end_leftovers, running_children
 from tests.standin import StandIn
 
 # A shell that starts the tests in the background has them, and all their children, ignore ^C; several
 # tests are about what ^C does.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("authsome", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("authsome")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Every test ends the processes that it has started, also where it fails."""
+    before = running_children()
+    yield
+    left = end_leftovers(before)
+    assert not left, f"left running: {left}"
 
 
 @pytest.fixture

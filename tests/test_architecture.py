@@ -37,6 +37,7 @@ PURE: Final = frozenset(
         "launcher/rules.py",
         "launcher/settings.py",
         "oauth/freshness.py",
+        "oauth/health.py",
         "oauth/outcome.py",
         "oauth/page_html.py",
         "oauth/page_http.py",
@@ -52,6 +53,7 @@ PURE: Final = frozenset(
         "proxy/slots.py",
         "vault/envelope.py",
         "vault/model.py",
+        "vault/slot.py",
     }
 )
 """Files that do no I/O and have no clock and no randomness of their own."""

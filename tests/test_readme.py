@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +28,24 @@ REFERENCE: Final = re.compile(r"(?s)(<!-- commands: begin [^\n]*-->\n)(.*?)(<!--
 
 
 def reference() -> str:
-    """The help of every command, as Markdown."""
+    """The help of every command and subcommand, as Markdown."""
     group = click.Context(commands, info_name="authsome", terminal_width=WIDTH, **commands.context_settings)
-    parts = [commands.get_help(group)]
-    for name in COMMANDS:
-        command = commands.get_command(group, name)
+    return "".join(f"```text\n{part}\n```\n\n" for part in helps(group, COMMANDS))
+
+
+def helps(parent: click.Context, names: Sequence[str]) -> Iterator[str]:
+    """The help of a group, then that of what is below it, in the given order."""
+    group = parent.command
+    assert isinstance(group, click.Group)
+    yield group.get_help(parent)
+    for name in names:
+        command = group.get_command(parent, name)
         assert command is not None
-        context = click.Context(command, info_name=name, parent=group, **command.context_settings)
-        parts.append(command.get_help(context))
-    return "".join(f"```text\n{part}\n```\n\n" for part in parts)
+        context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+        if isinstance(command, click.Group):
+            yield from helps(context, command.list_commands(context))
+        else:
+            yield command.get_help(context)
 
 
 def with_reference(text: str) -> str:
@@ -47,7 +57,8 @@ def written_commands(text: str) -> list[list[str]]:
     """The words of every authsome command in the code blocks of `text`, up to the `--` of a run."""
     blocks = re.findall(r"(?ms)^```(?:bash|console)\n(.*?)^```", text)
     found = re.findall(
-        r"\bauthsome ((?:login|logout|list|get|inspect|export|run|audit)\b[^\n)>]*)", "\n".join(blocks)
+        r"\bauthsome ((?:login|logout|list|get|inspect|export|run|audit|check|doctor)\b[^\n)>]*)",
+        "\n".join(blocks),
     )
     return [shlex.split(line.split(" -- ")[0]) for line in found]
 

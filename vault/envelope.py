@@ -26,7 +26,7 @@ FORMAT: Final = 1
 """The first byte of what this version seals; every version opens all formats up to its own."""
 
 KEY_BYTES: Final = 32
-"""Length of a master key and of a profile's key: AES-256."""
+"""Length of every key: AES-256."""
 
 NONCE_BYTES: Final = 12
 """The nonce length that GCM is specified for (SP 800-38D section 5.2.1.1).
@@ -46,22 +46,23 @@ class Kind(StrEnum):
 
     CONNECTION = "connection"
     CLIENT = "client"
-    CHECK = "check"
-    """Opens with the right master key and holds nothing else."""
+    SLOT = "slot"
+    """The key slot; not sealed as the others are, see `vault.slot`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RecordId:
-    """The place of one record. `name` is empty for a client, all three words are for the check record."""
+    """The place of one record. `name` is empty for a client, all three words are for the key slot."""
 
     profile: str
     provider: str
     name: str
-    kind: Kind
+    kind: str
+    """A `Kind`, or what a newer version wrote or somebody else put there."""
 
     def encoded(self) -> bytes:
         """The same bytes for the same record, and for no other."""
-        return _joined(*(word.encode() for word in (self.profile, self.provider, self.name, self.kind)))
+        return joined(*(word.encode() for word in (self.profile, self.provider, self.name, self.kind)))
 
     def __str__(self) -> str:
         match self.kind:
@@ -69,16 +70,22 @@ class RecordId:
                 return f"{self.provider}/{self.name}"
             case Kind.CLIENT:
                 return f"the client registration of {self.provider}"
-            case Kind.CHECK:
-                return "the vault's check record"
+            case Kind.SLOT:
+                return "the vault's key slot"
+            case _:
+                return f"a record of {self.provider} of an unknown kind"
 
 
-def profile_key(master: bytes, profile: str) -> bytes:
+SLOT: Final = RecordId("", "", "", Kind.SLOT)
+"""The one record that says how the vault's key is kept."""
+
+
+def profile_key(vault_key: bytes, profile: str) -> bytes:
     """The key that seals one profile's records: HKDF-SHA256 (RFC 5869) without salt."""
-    if len(master) != KEY_BYTES:
-        raise ValueError("a master key has 32 bytes")
-    info = _joined(_KEY_PURPOSE, bytes([FORMAT]), profile.encode())
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(master)
+    if len(vault_key) != KEY_BYTES:
+        raise ValueError("a vault key has 32 bytes")
+    info = joined(_KEY_PURPOSE, bytes([FORMAT]), profile.encode())
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(vault_key)
 
 
 def seal(key: bytes, nonce: bytes, record: RecordId, generation: int, plaintext: bytes) -> bytes:
@@ -115,9 +122,9 @@ def _damaged(record: RecordId) -> RecordDamaged:
 
 def _bound_to(record: RecordId, generation: int) -> bytes:
     count = generation.to_bytes(_GENERATION_BYTES, "big")
-    return _joined(_RECORD_PURPOSE, bytes([FORMAT]), record.encoded(), count)
+    return joined(_RECORD_PURPOSE, bytes([FORMAT]), record.encoded(), count)
 
 
-def _joined(*parts: bytes) -> bytes:
+def joined(*parts: bytes) -> bytes:
     """Each part after its length: no two lists of parts give the same bytes."""
     return b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts)

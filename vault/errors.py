@@ -12,7 +12,7 @@ class VaultError(Exception):
 
 
 class KeyUnavailable(VaultError):
-    """The master key is missing, unreadable, or not the one this vault was made with."""
+    """The key that opens this vault is missing, unreadable, not given, or another one."""
 
 
 class RecordDamaged(VaultError):
@@ -28,11 +28,23 @@ class LoosePermissions(VaultError):
 
 
 class StorageUnavailable(VaultError):
-    """The file system refused: disk full, read-only, not a database, no locks."""
+    """The file system refused: disk full, read-only, no locks."""
+
+
+class StorageDamaged(StorageUnavailable):
+    """The file is no database any more; a backup can be restored in its place."""
+
+
+class AlreadyThere(VaultError):
+    """Something exists that is not overwritten."""
 
 
 class Conflict(VaultError):
     """Another process stored a newer generation first; read again and decide anew."""
+
+
+class PremiseChanged(VaultError):
+    """A record that a write rests upon was changed by another process; nothing was written."""
 
 
 class LockTimeout(VaultError):

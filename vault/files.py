@@ -6,12 +6,13 @@ import errno
 import os
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from vault.errors import LoosePermissions, StorageUnavailable
+from vault.errors import LoosePermissions, StorageDamaged, StorageUnavailable
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_FOLDER: Final = 0o700
@@ -22,12 +23,15 @@ _WRITABLE = "make the folder writable, or set AUTHSOME_HOME to one that is"
 
 _ERRNO: Final = {
     errno.ENOSPC: ("the disk is full", _FREE_SPACE),
+    errno.EFBIG: ("the size limit of files is reached", "raise the limit ('ulimit -f'), then try again"),
     errno.EDQUOT: ("the disk quota is used up", _FREE_SPACE),
+    errno.ENOENT: ("there is no such file or folder", "check the path"),
     errno.EROFS: ("the file system is read-only", _WRITABLE),
     errno.EACCES: ("permission was denied", _WRITABLE),
     errno.EPERM: ("permission was denied", _WRITABLE),
     errno.ENOLCK: ("the file system has no locks", _LOCAL_DISK),
-    errno.EOPNOTSUPP: ("the file system lacks what a vault needs", _LOCAL_DISK),
+    errno.ENOSYS: ("the file system has no locks", _LOCAL_DISK),
+    errno.EOPNOTSUPP: ("the file system has no locks", _LOCAL_DISK),
 }
 
 _SQLITE: Final = {
@@ -35,14 +39,22 @@ _SQLITE: Final = {
     sqlite3.SQLITE_FULL: ("the disk is full", _FREE_SPACE),
     sqlite3.SQLITE_READONLY: ("it is read-only", _WRITABLE),
     sqlite3.SQLITE_CANTOPEN: ("its files cannot be opened", _WRITABLE),
-    sqlite3.SQLITE_NOTADB: ("it is not a vault", "move it away, or set AUTHSOME_HOME to another folder"),
-    sqlite3.SQLITE_CORRUPT: ("its file is damaged", "restore the vault from a backup, or move it away"),
+    sqlite3.SQLITE_PROTOCOL: ("the file system has no locks that work", _LOCAL_DISK),
+    sqlite3.SQLITE_IOERR: ("the disk could not be read or written", "check the disk and its free space"),
+}
+
+_DAMAGED: Final = {
+    sqlite3.SQLITE_NOTADB: ("it is not a vault", "move it away, or restore a backup with --force"),
+    sqlite3.SQLITE_CORRUPT: ("its file is damaged", "restore a backup with --force, or move it away"),
 }
 
 
 @contextmanager
 def refusals_mapped(path: Path) -> Iterator[None]:
-    """Map every `OSError` and `sqlite3.Error` of the block to StorageUnavailable, naming `path`."""
+    """Map every `OSError` and `sqlite3.Error` of the block to StorageUnavailable, naming `path`.
+
+    Raises: StorageDamaged for a file that SQLite cannot make sense of.
+    """
     try:
         yield
     except OSError as exc:
@@ -51,6 +63,9 @@ def refusals_mapped(path: Path) -> Iterator[None]:
     except sqlite3.Error as exc:
         # The low byte is the primary code; the attribute is missing on what Python itself raises.
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            problem, hint = _DAMAGED[code]
+            raise StorageDamaged(f"cannot use {path}: {problem}", hint) from exc
         problem, hint = _SQLITE.get(code, (str(exc).lower(), "check the disk, or restore from a backup"))
         raise StorageUnavailable(f"cannot use {path}: {problem}", hint) from exc
 
@@ -64,7 +79,8 @@ def make_private_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=PRIVATE_FOLDER)
     except FileExistsError:
-        pass
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     else:
         sync_folder(folder.parent)
     require_private(folder, folder.stat())
@@ -82,6 +98,31 @@ def require_private(path: Path, found: os.stat_result) -> None:
         )
     if found.st_mode & 0o077:
         raise LoosePermissions(f"other users can use {path}", f"run 'chmod {mode} {path}'")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A private file to be filled, which gets the name `path`, durably, when the block ends.
+
+    A link, because a rename would replace a file that another process made meanwhile.
+
+    Raises: FileExistsError at the end, and the other file is as it was. OSError.
+    """
+    handle, name = tempfile.mkstemp(prefix=partial_prefix(path), dir=path.parent)  # mode 0600, O_EXCL
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.fsync(handle)
+        os.link(temporary, path)
+    finally:
+        os.close(handle)
+        temporary.unlink()
+    sync_folder(path.parent)
+
+
+def partial_prefix(path: Path) -> str:
+    """What the names of unfinished files begin with; a killed process leaves one behind."""
+    return f".{path.name}.partial-"
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the master key comes from."""
+"""Key sources: where the key comes from that unwraps a vault's own key; and the key file, the usual one."""
 
 from __future__ import annotations
 
@@ -6,50 +6,114 @@ import base64
 import binascii
 import os
 import re
-import tempfile
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from vault.envelope import KEY_BYTES
 from vault.errors import FormatTooNew, KeyUnavailable
-from vault.files import make_private_folder, refusals_mapped, require_private, sync_folder
+from vault.files import make_private_folder, new_file, refusals_mapped, require_private, sync_folder
+from vault.slot import FromFile, Origin, Slot, key_id
 
 KEY_FORMAT: Final = 1
-"""The number in the first word of a key file."""
+"""The number in the first word of a key as text."""
 
 _LINE = re.compile(rb"authsome-key-([1-9][0-9]{0,8}):([^\r\n]*)\r?\n?")
 
-_READ_LIMIT: Final = 4096
-"""Bytes read of a key file: far more than any format needs, so that a wrong file is not slurped."""
+READ_LIMIT: Final = 4096
+"""Bytes read of a key or a passphrase: far more than any needs, so that a wrong file is not slurped."""
 
 
-class MasterKeySource(Protocol):
-    """Keeps the 32 bytes that every other key is derived from."""
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to wrap a vault's key with, and what a slot has to say about it."""
 
-    def load(self) -> bytes:
-        """The key that exists.
+    key: bytes = field(repr=False)
+    """Secret."""
+    origin: Origin
 
-        Raises: KeyUnavailable, LoosePermissions, FormatTooNew.
+
+class KeySource(Protocol):
+    """Keeps, derives or is given the key that unwraps a vault's key.
+
+    A change of key is: `stage` the new one, `leave` the old one if another source takes over, one write
+    of the vault, `settle`. A process may be killed anywhere between: `unlock` works at every moment.
+
+    Every method may raise KeyUnavailable, LoosePermissions, FormatTooNew and StorageUnavailable.
+    """
+
+    def create(self) -> NewKey:
+        """The key for a new vault, kept durably; one that is there is used."""
+        ...
+
+    def unlock(self, slot: Slot) -> bytes:
+        """The key that `slot.key_id` names."""
+        ...
+
+    def stage(self, present: Slot) -> NewKey:
+        """Another key, kept durably beside the one that `present` names."""
+        ...
+
+    def leave(self, present: Slot) -> None:
+        """Prepare for the key that `present` names not to be needed any more, and keep it at hand."""
+        ...
+
+    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+        """Keep the key that `slot` names and none that a change of key, `former` being its start, left over.
+
+        `slot` is the stored one, and the slot's lock is held.
         """
         ...
 
-    def create(self) -> bytes:
-        """Make a key durably, or give the one that exists: all callers get the same key.
-
-        Raises: what `load` raises, and StorageUnavailable.
-        """
+    @property
+    def unsettled(self) -> bool:
+        """Whether a change of key is under way, or was not finished; must be cheap."""
         ...
+
+
+class NothingKept:
+    """The part of a key source that has nothing to clean up."""
+
+    def leave(self, present: Slot) -> None:
+        """The user keeps the key."""
+
+    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+        """Nothing is left over."""
+
+    @property
+    def unsettled(self) -> bool:
+        return False
 
 
 class KeyFile:
-    """The master key in a file that only its owner can read: `authsome-key-1:` and base64."""
+    """The key in a file that only its owner can read: `authsome-key-1:` and base64.
+
+    While the key is changed there is a second file beside it, whose name ends with `.pending`: the new
+    key that is not yet needed, or the old one that soon is not. The slot says which of the two counts.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._pending = path.with_name(f"{path.name}.pending")
+
+    def create(self) -> NewKey:
+        key = self._read(self._path)
+        if key is None and self._read_pending() is not None:
+            self._rename(self._pending, self._path)  # a change was cut off, and then the database was lost
+            key = self.load()
+        if key is None:
+            with refusals_mapped(self._path):
+                _make_folder(self._path)
+                # Another process that was first has made the vault's key.
+                with suppress(FileExistsError):
+                    _write(self._path, os.urandom(KEY_BYTES))
+            key = self.load()
+        return NewKey(key, FromFile())
 
     def load(self) -> bytes:
-        key = self._read()
+        """The key of the file itself."""
+        key = self._read(self._path)
         if key is None:
             raise KeyUnavailable(
                 f"the master key {self._path} is missing",
@@ -57,57 +121,102 @@ class KeyFile:
             )
         return key
 
-    def create(self) -> bytes:
-        key = self._read()
-        if key is not None:
-            return key
-        with refusals_mapped(self._path):
-            make_private_folder(self._path.parent)
-            self._write_once(os.urandom(KEY_BYTES))
-        return self.load()
+    def unlock(self, slot: Slot) -> bytes:
+        # The pending one first and last: whichever way it is renamed meanwhile, it is met once.
+        for read in (self._read_pending, lambda: self._read(self._path), self._read_pending):
+            key = read()
+            if key is not None and key_id(key) == slot.key_id:
+                return key
+        self.load()
+        raise KeyUnavailable(
+            f"the master key {self._path} is not the one that this vault was made with",
+            "put the right key back; if the key is right, the vault was changed: restore it from a backup",
+        )
 
-    def _read(self) -> bytes | None:
+    def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)
+        key = os.urandom(KEY_BYTES)
+        with refusals_mapped(self._pending):
+            _make_folder(self._pending)
+            self._pending.unlink(missing_ok=True)
+            _write(self._pending, key)
+        return NewKey(key, FromFile())
+
+    def leave(self, present: Slot) -> None:
+        key = self._read(self._path)
+        if key is not None and key_id(key) == present.key_id:
+            self._rename(self._path, self._pending)
+
+    def settle(self, slot: Slot, former: Slot | None = None) -> None:  # noqa: ARG002
+        if not self.unsettled:
+            return
+        key = self._read_pending()
+        if key is not None and key_id(key) == slot.key_id:
+            self._rename(self._pending, self._path)
+            return
+        with refusals_mapped(self._pending):
+            self._pending.unlink(missing_ok=True)
+            sync_folder(self._pending.parent)
+
+    @property
+    def unsettled(self) -> bool:
+        with refusals_mapped(self._pending):
+            return os.path.lexists(self._pending)
+
+    def _rename(self, here: Path, there: Path) -> None:
+        with refusals_mapped(here):
+            here.replace(there)
+            sync_folder(there.parent)
+
+    def _read(self, path: Path) -> bytes | None:
         try:
-            with open(self._path, "rb") as file:
-                require_private(self._path, os.fstat(file.fileno()))
-                text = file.read(_READ_LIMIT)
+            with open(path, "rb") as file:
+                require_private(path, os.fstat(file.fileno()))
+                text = file.read(READ_LIMIT)
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise KeyUnavailable(
-                f"the master key {self._path} cannot be read", "make it a file that you can read"
+                f"the master key {path} cannot be read", "make it a file that you can read"
             ) from exc
-        return _parse(text, self._path)
+        return parse_key(text, str(path), "put the key file back from a backup")
 
-    def _write_once(self, key: bytes) -> None:
-        """Give a finished, synced file its name, unless another process was first.
-
-        A link, because a rename would replace the other process's key after it was used.
-        """
-        folder = self._path.parent
-        handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)  # mode 0600, O_EXCL
-        try:
-            with open(handle, "wb") as file:
-                file.write(b"authsome-key-%d:%s\n" % (KEY_FORMAT, base64.b64encode(key)))
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(temporary, self._path)
-        finally:
-            os.unlink(temporary)
-        sync_folder(folder)
+    def _read_pending(self) -> bytes | None:
+        # A key that was not written to its end cannot be the one that a slot names.
+        with suppress(KeyUnavailable):
+            return self._read(self._pending)
+        return None
 
 
-def _parse(text: bytes, path: Path) -> bytes:
+def key_text(key: bytes) -> bytes:
+    """A key as one line of text."""
+    return b"authsome-key-%d:%s\n" % (KEY_FORMAT, base64.b64encode(key))
+
+
+def parse_key(text: bytes, place: str, hint: str) -> bytes:
+    """The key in a line of text; `place` is where it was found.
+
+    Raises: KeyUnavailable, FormatTooNew; neither quotes the text.
+    """
     match = _LINE.fullmatch(text)
     if match and int(match[1]) > KEY_FORMAT:
         raise FormatTooNew(
-            f"the master key {path} was made by a newer version of authsome", "update authsome"
+            f"the master key {place} was made by a newer version of authsome", "update authsome"
         )
     try:
         key = base64.b64decode(match[2], validate=True) if match else b""
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise KeyUnavailable(f"{path} does not hold a master key", "put the key file back from a backup")
+        raise KeyUnavailable(f"{place} does not hold a master key", hint)
     return key
+
+
+def _make_folder(path: Path) -> None:
+    # One that is there, such as a folder of the system's for secrets, may let others in: the file does not.
+    if not path.parent.exists():
+        make_private_folder(path.parent)
+
+
+def _write(path: Path, key: bytes) -> None:
+    with new_file(path) as temporary:
+        temporary.write_bytes(key_text(key))

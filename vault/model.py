@@ -80,6 +80,33 @@ Credential = Annotated[OAuthTokens | ApiKey, Field(discriminator="kind")]
 """A tagged union; a tag is never reused for another shape."""
 
 
+class Health(StrEnum):
+    """What the last look at a connection has shown."""
+
+    HEALTHY = "healthy"
+    UNVERIFIED = "unverified"
+    """The provider cannot be asked."""
+    EXPIRING = "expiring"
+    """Good, but soon at its end, and it cannot be refreshed."""
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    """The provider refuses it."""
+    SCOPES_LOST = "scopes-lost"
+    WRONG_CLIENT = "wrong-client"
+    """It belongs to another application than the client registration, or that is refused."""
+    UNREACHABLE = "unreachable"
+    DAMAGED = "damaged"
+    """It, or the definition of its provider, cannot be read."""
+
+
+class Checked(_Stored):
+    """The last look at a connection."""
+
+    health: Health
+    at: float
+    """Seconds since the epoch."""
+
+
 class Connection(_Stored):
     """One account at one provider, as stored."""
 
@@ -92,6 +119,8 @@ class Connection(_Stored):
     """Seconds since the epoch."""
     updated_at: float
     """Seconds since the epoch."""
+    checked: Checked | None = None
+    """None since the login."""
 
 
 class ClientRegistration(_Stored):

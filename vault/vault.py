@@ -1,30 +1,28 @@
-"""Storage, sealing and master key joined: the only place where plaintext and disk meet."""
+"""Storage, sealing and key joined: the only place where plaintext and disk meet."""
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from vault.envelope import NONCE_BYTES, Kind, RecordId, profile_key, seal, unseal
-from vault.errors import FormatTooNew, KeyUnavailable, RecordDamaged
-from vault.keys import MasterKeySource
+from vault.envelope import NONCE_BYTES, SLOT, Kind, RecordId, profile_key, seal, unseal
+from vault.errors import FormatTooNew, KeyUnavailable, PremiseChanged, RecordDamaged
+from vault.keys import KeySource
 from vault.model import NAME, ClientRegistration, Connection, ConnectionKey, Versioned
+from vault.opening import Opened, create_vault, settle, unlocked
 from vault.storage import Storage, StoredRecord
 
 PAYLOAD_SCHEMA: Final = 1
 """The shape of what is sealed; every version reads all shapes up to its own."""
-
-CREATION_TIMEOUT: Final = 30.0
-"""Seconds to wait while another process makes the vault: two files, a few fsyncs."""
-
-_CHECK: Final = RecordId("", "", "", Kind.CHECK)
-_CHECK_TEXT: Final = b"authsome vault"
 
 
 class _PayloadSchema(BaseModel):
@@ -42,25 +40,43 @@ class _Payload[T: BaseModel](BaseModel):
     value: T
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A record that cannot be used, and why."""
+
+    record: RecordId
+    trouble: str
+
+
 class Vault:
     """Connections and client registrations, sealed before they are stored and opened when they are read.
 
-    May be used from several threads. Every method may raise StorageUnavailable.
+    May be used from several threads. Goes on when another process changes the vault's key, if its key
+    source can tell the new one. Every method may raise StorageUnavailable, and KeyUnavailable if it cannot.
     """
 
-    def __init__(self, storage: Storage, master: bytes, randbytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        key_source: KeySource,
+        opened: Opened,
+        randbytes: Callable[[int], bytes],
+    ) -> None:
         self._storage = storage
-        self._master = master
+        self._key_source = key_source
+        self._opened = opened
+        self._opening = threading.Lock()
         self._randbytes = randbytes
 
     @classmethod
     def open(
         cls,
         storage: Storage,
-        key_source: MasterKeySource,
+        key_source: KeySource,
         *,
         create: bool = False,
         randbytes: Callable[[int], bytes] = os.urandom,
+        now: Callable[[], float] = time.time,
     ) -> Self:
         """Open the vault in `storage`, which is the vault's from here on, and closed if this raises.
 
@@ -72,16 +88,12 @@ class Vault:
         """
         with ExitStack() as undo:
             undo.callback(storage.close)
-            stored = storage.get(_CHECK)
-            if stored is not None:
-                master = key_source.load()
-                _check(master, stored)
-            elif create:
-                master = _create(storage, key_source, randbytes)
-            else:
-                raise KeyUnavailable("there is no vault yet", "run 'authsome login PROVIDER' to make one")
+            if create and storage.get(SLOT) is None:
+                create_vault(storage, key_source, randbytes, now)
+            opened = unlocked(storage, key_source)
+            settle(storage, key_source)
             undo.pop_all()
-            return cls(storage, master, randbytes)
+            return cls(storage, key_source, opened, randbytes)
 
     def connection(self, key: ConnectionKey) -> Versioned[Connection] | None:
         """Raises: RecordDamaged, FormatTooNew."""
@@ -140,6 +152,27 @@ class Vault:
         """
         return self._storage.lock(_connection_record(key), timeout)
 
+    def verify(self) -> tuple[int, list[Problem]]:
+        """Open every record of every profile: how many there are, and what is wrong with which."""
+        records = sorted(record for record in self._storage.everything() if record != SLOT)
+        found = [(record, self._trouble(record)) for record in records]
+        return len(records), [Problem(record, trouble) for record, trouble in found if trouble]
+
+    def _trouble(self, record: RecordId) -> str | None:
+        if not _is_possible(record):
+            return "no record is called so"
+        try:
+            match record.kind:
+                case Kind.CONNECTION:
+                    self._get(record, _Payload[Connection])
+                case Kind.CLIENT:
+                    self._get(record, _Payload[ClientRegistration])
+                case _:
+                    return "this version of authsome does not know its kind"
+        except (RecordDamaged, FormatTooNew) as error:
+            return str(error)
+        return None
+
     def version(self) -> int:
         """A number that is another one after any process has changed anything; costs microseconds."""
         return self._storage.version()
@@ -156,47 +189,57 @@ class Vault:
         self.close()
 
     def _get[T: BaseModel](self, record: RecordId, shape: type[_Payload[T]]) -> Versioned[T] | None:
-        stored = self._storage.get(record)
-        if stored is None:
-            return None
-        key = profile_key(self._master, record.profile)
-        plaintext = unseal(key, record, stored.generation, stored.blob)
-        return Versioned(_parsed(plaintext, record, shape), stored.generation)
+        while True:
+            opened = self._opened
+            stored = self._storage.get(record)
+            if stored is None:
+                return None
+            try:
+                plaintext = _unsealed(opened, record, stored)
+            except RecordDamaged:
+                if self._reopened(opened):
+                    continue
+                raise
+            return Versioned(_parsed(plaintext, record, shape), stored.generation)
 
     def _put(self, record: RecordId, value: BaseModel, expected: int | None) -> int:
         generation = 1 if expected is None else expected + 1
-        key = profile_key(self._master, record.profile)
-        sealed = seal(key, self._randbytes(NONCE_BYTES), record, generation, _revealed(value))
-        self._storage.put(record, sealed, generation)
-        return generation
+        while True:
+            opened = self._opened
+            key = profile_key(opened.key, record.profile)
+            sealed = seal(key, self._randbytes(NONCE_BYTES), record, generation, _revealed(value))
+            try:
+                # Sealed under a key that was replaced meanwhile, it could never be opened again.
+                self._storage.put(record, sealed, generation, premise=opened.premise)
+            except PremiseChanged:
+                if self._reopened(opened):
+                    continue
+                raise
+            return generation
+
+    def _reopened(self, before: Opened) -> bool:
+        """Whether the vault's key was changed since; it is known then. Raises: KeyUnavailable."""
+        with self._opening:
+            if self._opened is not before:  # another thread was here first
+                return True
+            if self._storage.get(SLOT) == before.stored:
+                return False
+            try:
+                self._opened = unlocked(self._storage, self._key_source)
+            except KeyUnavailable as exc:
+                raise KeyUnavailable(
+                    "the vault's key was changed by another process meanwhile", "start this command again"
+                ) from exc
+            return True
 
 
-def _create(storage: Storage, key_source: MasterKeySource, randbytes: Callable[[int], bytes]) -> bytes:
-    with storage.lock(_CHECK, CREATION_TIMEOUT):
-        stored = storage.get(_CHECK)
-        if stored is not None:
-            master = key_source.load()
-            _check(master, stored)
-            return master
-        if storage.profiles():
-            raise RecordDamaged(
-                "the vault holds records but its check record is gone", "restore the vault from a backup"
-            )
-        master = key_source.create()
-        sealed = seal(profile_key(master, ""), randbytes(NONCE_BYTES), _CHECK, 1, _CHECK_TEXT)
-        storage.put(_CHECK, sealed, 1)
-        return master
+def _unsealed(opened: Opened, record: RecordId, stored: StoredRecord) -> bytes:
+    return unseal(profile_key(opened.key, record.profile), record, stored.generation, stored.blob)
 
 
-def _check(master: bytes, stored: StoredRecord) -> None:
-    """Tell a wrong key, under which nothing opens, from one damaged record."""
-    try:
-        unseal(profile_key(master, ""), _CHECK, stored.generation, stored.blob)
-    except RecordDamaged as exc:
-        raise KeyUnavailable(
-            "the master key is not the one that this vault was made with",
-            "put the right key back; if the key is right, the vault was changed: restore it from a backup",
-        ) from exc
+def _is_possible(record: RecordId) -> bool:
+    name = bool(NAME.fullmatch(record.name)) if record.kind != Kind.CLIENT else record.name == ""
+    return name and all(NAME.fullmatch(word) for word in (record.profile, record.provider))
 
 
 def _connection_record(key: ConnectionKey) -> RecordId:

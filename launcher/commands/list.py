@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from vault.model import ConnectionKey
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    key: ConnectionKey
+    shown: Shown
+    checked: str
+    """The last check, as text."""
+
+
 @click.command("list")
 @options.as_json
 @click.pass_obj
@@ -26,21 +35,21 @@ def command(session: Session, as_json: bool) -> None:
     with session.app() as app:
         sources = _sources(app)
         connections = _connections(app)
-    for name in {key.provider for key, _ in connections} - sources.keys():
+    for name in {listed.key.provider for listed in connections} - sources.keys():
         sources[name] = "missing"
     if as_json:
-        listed = [
+        members = [
             {
                 "provider": name,
                 "source": source,
-                "connections": [shown for key, shown in connections if key.provider == name],
+                "connections": [listed.shown for listed in connections if listed.key.provider == name],
             }
             for name, source in sorted(sources.items())
         ]
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(json.dumps(members, indent=2))
         return
     rows = [row for name, source in sorted(sources.items()) for row in _rows(name, source, connections)]
-    click.echo(table(("PROVIDER", "SOURCE", "CONNECTION", "STATUS", "ACCOUNT", "EXPIRES"), rows))
+    click.echo(table(("PROVIDER", "SOURCE", "CONNECTION", "STATUS", "ACCOUNT", "EXPIRES", "CHECKED"), rows))
 
 
 def _sources(app: App) -> dict[str, str]:
@@ -56,26 +65,30 @@ def _sources(app: App) -> dict[str, str]:
     return sources
 
 
-def _connections(app: App) -> list[tuple[ConnectionKey, Shown]]:
-    from launcher.describe import describe, describe_damaged
+def _connections(app: App) -> list[_Listed]:
+    from launcher.describe import describe, describe_damaged, last_check
     from vault.model import Versioned
 
-    shown: list[tuple[ConnectionKey, Shown]] = []
+    found = []
     stored = app.vault.connections(app.settings.profile) if app.has_vault else []
     for key, record in stored:
         if isinstance(record, Versioned):
-            shown.append((key, describe(key, record.value, app.now())))
+            now = app.now()
+            found.append(_Listed(key, describe(key, record.value, now), last_check(record.value, now)))
         else:
             report.warning(f"{key}: {record}", record.hint)
-            shown.append((key, describe_damaged(key)))
-    return shown
+            found.append(_Listed(key, describe_damaged(key), ""))
+    return found
 
 
-def _rows(name: str, source: str, connections: list[tuple[ConnectionKey, Shown]]) -> list[tuple[str, ...]]:
+def _rows(name: str, source: str, connections: list[_Listed]) -> list[tuple[str, ...]]:
     from launcher.describe import as_text
 
     columns = ("connection", "status", "account", "expires_at")
-    mine = [shown for key, shown in connections if key.provider == name]
+    mine = [listed for listed in connections if listed.key.provider == name]
     if not mine:
-        return [(name, source, "", "", "", "")]
-    return [(name, source, *(as_text(shown[column]) for column in columns)) for shown in mine]
+        return [(name, source, "", "", "", "", "")]
+    return [
+        (name, source, *(as_text(listed.shown[column]) for column in columns), listed.checked)
+        for listed in mine
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from launcher import options
@@ -30,6 +32,39 @@ from launcher.session import Session
     help="Use credentials for these requests only; '*' is a path segment, '/**' all below. Repeatable.",
 )
 @click.option("--read-only", is_flag=True, help="Use credentials for GET, HEAD and OPTIONS only.")
+@click.option(
+    "--sandbox", is_flag=True, help="Strict: the proxy is the only way out, and nothing is left behind."
+)
+@click.option("--no-sandbox", is_flag=True, help="No isolation at all.")
+@click.option(
+    "--home",
+    type=click.Choice(["overlay", "ro"]),
+    default="overlay",
+    show_default=True,
+    help="In a sandbox: let changes to the home folder vanish at the end, or refuse them.",
+)
+@click.option(
+    "--rw",
+    "writable",
+    metavar="PATH",
+    multiple=True,
+    help="In a sandbox: keep changes to PATH. Repeatable.",
+)
+@click.option(
+    "--allow-port",
+    "ports",
+    metavar="N",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    help="In a sandbox: let it reach this port of your machine's loopback. Repeatable.",
+)
+@click.option(
+    "--allow-socket",
+    "sockets",
+    metavar="PATH",
+    multiple=True,
+    help="Let it use this unix socket. Repeatable.",
+)
 @options.connect_to
 @click.argument(
     "program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] PROGRAM [ARGUMENT]..."
@@ -41,6 +76,12 @@ def command(
     connections: tuple[str, ...],
     allow: tuple[str, ...],
     read_only: bool,
+    sandbox: bool,
+    no_sandbox: bool,
+    home: str,
+    writable: tuple[str, ...],
+    ports: tuple[int, ...],
+    sockets: tuple[str, ...],
     connect_to: tuple[str, ...],
     program: tuple[str, ...],
 ) -> int:
@@ -53,15 +94,23 @@ def command(
     The exit status is the program's own, 128+n if signal n ended it, 125 if the run could not be
     started, 126 or 127 if the program could not be executed or found.
     """
-    from launcher.child import fork_child
+    from launcher.descriptors import key_descriptors
+    from launcher.isolate import IsolationInput, isolated_child
+    from launcher.runs import run_folder
 
-    # Before anything else: what the child is forked from must never have held a secret.
-    child = fork_child()
-    try:
-        from launcher.run import RunInput, run
+    secret_descriptors = key_descriptors(os.environ)
+    with session.app(connect_to) as app, run_folder(app.settings.runs_folder) as folder:
+        # Before anything else: what the child is forked from must never have held a secret.
+        isolated = isolated_child(
+            IsolationInput(sandbox, no_sandbox, home, writable, ports, sockets),
+            app.settings,
+            folder.path,
+            secret_descriptors,
+        )
+        try:
+            from launcher.run import RunInput, run
 
-        with session.app(connect_to) as app:
-            return run(app, RunInput(program, providers, connections, allow, read_only), child)
-    finally:
-        if child.waiting:
-            child.abandon()
+            return run(app, RunInput(program, providers, connections, allow, read_only), isolated, folder)
+        finally:
+            if isolated.child.waiting:
+                isolated.child.abandon()

@@ -3,70 +3,158 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import pytest
 
-from tests.isolation.world import ROOT, World
+from tests.isolation.honest import ACTIONS, OUTSIDE, Action, failed, present, provide, script
+from tests.isolation.runs import runner
+from tests.isolation.world import ROOT, USERS, World
 
-HONEST = {
-    "new file in the home folder": "echo x > ~/new && mv ~/new ~/newer && rm ~/newer",
-    "append to a dotfile": "echo x >> ~/.bashrc && sed -i s/x/y/ ~/.bashrc && grep -q y ~/.bashrc",
-    "cache folder": "mkdir -p ~/.cache/tool && echo x > ~/.cache/tool/file",
-    "git repository": (
-        "git init -q . && echo x > f && git add f && "
-        "git -c user.name=n -c user.email=e@x commit -qm m && git log --oneline | grep -q m"
-    ),
-    "git global settings": "git config --global user.name someone && git config user.name",
-    "temporary folder": "d=$(mktemp -d) && echo x > $d/f && rm -r $d",
-    "shared memory": "echo x > /dev/shm/authsome-$$ && rm /dev/shm/authsome-$$",
-    "pipes and process substitution": "bash -c 'diff <(echo a) <(echo a)'",
-    "jobs": "sleep 0.01 & wait $!",
-    "own processes": "sleep 30 & kill $! && ps ax | grep -q ps",
-    "own unix socket": (
-        "python3 -c \"import socket; s=socket.socket(socket.AF_UNIX); s.bind('s'); s.listen();"
-        "c=socket.socket(socket.AF_UNIX); c.connect('s')\" && rm s"
-    ),
-    "several processes": (
-        'python3 -c "import multiprocessing as m; print(sum(m.Pool(2).map(abs, [1, -2])))" | grep -q 3'
-    ),
-    "own terminal": "python3 -c \"import pty, sys; sys.exit(pty.spawn(['tty']))\" | grep -q /dev/pts/",
-    "server on loopback": (
-        "python3 -c \"import socket; s=socket.create_server(('127.0.0.1', 0));"
-        'socket.create_connection(s.getsockname())"'
-    ),
-    "own name": "id -u && whoami || test $(id -u) = 24001",
-    "memory map of own": "test -r /proc/self/maps && test -w /proc/self/oom_score_adj",
-    "devices": "head -c 9 /dev/urandom | wc -c | grep -q 9 && echo x > /dev/null && echo > /dev/fd/1",
-    "standard error by name": "echo x > /dev/stderr",
-    "namespaces of its own": "unshare --user --map-root-user --mount --pid --fork --mount-proc true",
-    "settings of the kernel": "cat /proc/sys/kernel/osrelease /proc/cpuinfo /proc/mounts > /dev/null",
+EXPECTED: Final = {
+    "guard": {
+        "an abstract socket of a daemon",
+        "a socket file of a daemon",
+        "a signal to a process outside",
+        "another terminal of the user",
+        "authsome itself",
+    },
+    "guard-nopid": {
+        "namespaces of its own",
+        "an abstract socket of a daemon",
+        "a socket file of a daemon",
+        "a signal to a process outside",
+        "another terminal of the user",
+        "authsome itself",
+    },
+    "landlock": {
+        "git: config --global",
+        "a cache in the home folder",
+        "npm: pack and install",
+        "new files in the home folder",
+        "editing a dotfile",
+        "state of an agent in the home folder",
+        "tmux, with a server of its own",
+        "ssh-agent, started by the program",
+        "gpg, with an agent of its own",
+        "namespaces of its own",
+        "io_uring",
+        "unix sockets of its own",
+        "an abstract socket of a daemon",
+        "a socket file of a daemon",
+        "a signal to a process outside",
+        "files outside of the project",
+        "files in the home folder that stay",
+        "authsome itself",
+    },
+    "sandbox": {
+        "io_uring",
+        "a file of another program in /tmp",
+        "a service of the user on loopback",
+        "an abstract socket of a daemon",
+        "a socket file of a daemon",
+        "a signal to a process outside",
+        "another terminal of the user",
+        "authsome itself",
+    },
+    "sandbox --home ro": {
+        "git: config --global",
+        "a cache in the home folder",
+        "npm: pack and install",
+        "new files in the home folder",
+        "editing a dotfile",
+        "state of an agent in the home folder",
+        "io_uring",
+        "a file of another program in /tmp",
+        "a service of the user on loopback",
+        "an abstract socket of a daemon",
+        "a socket file of a daemon",
+        "a signal to a process outside",
+        "another terminal of the user",
+        "files in the home folder that stay",
+        "authsome itself",
+    },
 }
-"""What is executed, by name. Each ends with 0 where nothing is in the way."""
+"""What fails at a level and would not fail without isolation."""
 
-KEPT_FROM_ROOT = {"namespaces of its own"}
-"""The kernel shows a new /proc only to those to whom the old one is shown whole."""
+AS_ROOT: Final = {
+    "guard": {"namespaces of its own"},
+    "guard-nopid": set[str](),
+    "landlock": {"/proc/self"},
+    "sandbox": {"namespaces of its own"},
+    "sandbox --home ro": {"namespaces of its own"},
+}
+"""And of root besides. Only who has CAP_SETFCAP can map root into a further namespace, and as root
+nothing of the kernel's settings in /proc can be written, that of the process itself included."""
+
+STAYS: Final = {
+    "guard": {"kept", "outside"},
+    "guard-nopid": {"kept", "outside"},
+    "landlock": set[str](),
+    "sandbox": set[str](),
+    "sandbox --home ro": set[str](),
+}
+"""Which of two files that were written, in the home folder and elsewhere, are there after the run."""
+
+HOW: Final[dict[str, tuple[list[str], str]]] = {
+    "guard": ([], ""),
+    "guard-nopid": ([], "masked-proc"),
+    "landlock": ([], "no-user-namespaces"),
+    "sandbox": (["--sandbox"], ""),
+    "sandbox --home ro": (["--sandbox", "--home", "ro"], ""),
+}
+"""The options, and the kind of machine, that lead to a level."""
 
 
-@pytest.mark.parametrize("level", ["guard", "guard-nopid", "sandbox"])
-def test_honest_programs_notice_nothing(around: World, level: str) -> None:
-    checks = {
-        name: script for name, script in HONEST.items() if not (around.uid < 0 and name in KEPT_FROM_ROOT)
-    }
-    script = "\n".join(f"( {check} ) >/dev/null 2>&1 && echo '{name}'" for name, check in checks.items())
-    ended = around.run(level, "sh", "-c", script)
-    assert ended.output.splitlines() == list(checks)
+@dataclass(frozen=True, slots=True)
+class Honest:
+    """Runs of one user, each in a fresh home."""
+
+    user: str
+    actions: dict[str, Action]
+
+    def failures(self, options: Sequence[str], host: str) -> tuple[set[str], set[str]]:
+        """The names of what failed, and which files stayed."""
+        with runner(self.user) as user:
+            provide(user.around.folder / "files", user.around.home)
+            said = user.authsome("run", *options, "--", "sh", "-c", script(self.actions), host=host)
+            assert said.status == 0, said.err
+            assert said.out.count("\n") >= len(self.actions)
+            assert user.tokens.access_token not in said.out
+            places = {"kept": user.around.home, "outside": user.around.folder}
+            stayed = {name for name, folder in places.items() if (folder / name).exists()}
+            print(f"\n{self.user} {options} {host}\n{said.out}")
+            return failed(said.out), stayed
 
 
-def test_landlock_gets_in_the_way_of_what_is_told(around: World) -> None:
-    script = "\n".join(f"( {check} ) >/dev/null 2>&1 || echo '{name}'" for name, check in HONEST.items())
-    failed = set(around.run("landlock", "sh", "-c", script).output.splitlines())
-    assert failed - {"namespaces of its own", "memory map of own"} == {
-        "new file in the home folder",
-        "append to a dotfile",
-        "cache folder",
-        "git global settings",
-        "own unix socket",
-    }
+@pytest.fixture(scope="module", params=USERS)
+def alone(request: pytest.FixtureRequest) -> tuple[Honest, set[str]]:
+    """What fails on this machine without isolation, for one user."""
+    honest = Honest(request.param, present(ACTIONS | OUTSIDE))
+    failures, stayed = honest.failures(["--no-sandbox"], "")
+    assert not failures & set(OUTSIDE)
+    assert stayed == {"kept", "outside"}
+    return honest, failures
+
+
+@pytest.mark.parametrize("level", HOW)
+def test_honest_programs_notice_what_the_documentation_says(
+    alone: tuple[Honest, set[str]], level: str
+) -> None:
+    honest, fail_anyway = alone
+    options, host = HOW[level]
+    failures, stayed = honest.failures(options, host)
+    expected = EXPECTED[level] | (AS_ROOT[level] if honest.user == "root" else set())
+    assert failures - fail_anyway == expected.intersection(honest.actions) - fail_anyway
+    assert stayed == STAYS[level]
+
+
+def test_under_guard_thirty_one_things_and_more_work_as_without(alone: tuple[Honest, set[str]]) -> None:
+    honest, fail_anyway = alone
+    assert not EXPECTED["guard"] & set(ACTIONS)
+    assert len(set(honest.actions) & set(ACTIONS) - fail_anyway) >= 31
 
 
 def test_a_kept_sandbox_folder_stays_and_the_rest_is_gone(around: World) -> None:

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -60,14 +61,20 @@ class Program:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that goes on beside the test; killed at the end where it has not ended."""
+        with subprocess.Popen(
             [*PROGRAM, *arguments],
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def vault(self) -> Vault:
         self.home.mkdir(mode=0o700, exist_ok=True)
@@ -85,6 +92,7 @@ class Program:
         access: str = ACCESS,
         refresh: str | None = REFRESH,
         lifetime: float = 600_000.0,
+        scopes: tuple[str, ...] = ("identify", "guilds"),
         client: ClientRegistration | None = None,
     ) -> None:
         """Store a connection as a login would have."""
@@ -92,7 +100,7 @@ class Program:
         tokens = OAuthTokens(
             access_token=SecretStr(access),
             refresh_token=SecretStr(refresh) if refresh else None,
-            scopes=("identify", "guilds"),
+            scopes=scopes,
             issued_at=now,
             expires_at=now + lifetime,
         )

@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -91,11 +92,13 @@ for number in range(100):
 
 def test_several_processes_lose_and_tear_no_line_while_files_are_rotated(tmp_path: Path) -> None:
     (tmp_path / "audit").mkdir()
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "audit"), str(run)])
-        for run in range(4)
-    ]
-    assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
+    with ExitStack() as stack:
+        writers = []
+        for run in range(4):
+            command = [sys.executable, "-c", WRITER, str(tmp_path / "audit"), str(run)]
+            writers.append(stack.enter_context(subprocess.Popen(command)))
+            stack.callback(writers[-1].kill)
+        assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
     lines = [json.loads(line) for line in read_audit(tmp_path / "audit")]
     assert len(list((tmp_path / "audit").glob("*.jsonl"))) > 1
     for run in range(4):

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,12 +83,17 @@ def run(*program: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*program), capture_output=True, text=True, timeout=30, **options)  # type: ignore[call-overload,no-any-return]
 
 
-def started(*program: str) -> subprocess.Popen[str]:
-    """A launcher whose child has said `ready`."""
-    launcher = subprocess.Popen(command(*program), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert launcher.stdout
-    assert launcher.stdout.readline() == "ready\n"
-    return launcher
+@contextmanager
+def started(*program: str) -> Iterator[subprocess.Popen[str]]:
+    """A launcher whose child has said `ready`; killed at the end where it has not ended."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command(*program), stdout=pipe, stderr=pipe, text=True) as launcher:
+        try:
+            assert launcher.stdout
+            assert launcher.stdout.readline() == "ready\n"
+            yield launcher
+        finally:
+            launcher.kill()
 
 
 class Terminal:
@@ -208,9 +215,9 @@ def test_a_signal_that_the_user_ignores_stays_ignored_in_the_child() -> None:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGWINCH"])
 def test_a_signal_to_the_launcher_alone_reaches_the_child_once(name: str) -> None:
-    launcher = started(sys.executable, "-c", COUNTER % name)
-    launcher.send_signal(getattr(signal, name))
-    out, _ = launcher.communicate(timeout=30)
+    with started(sys.executable, "-c", COUNTER % name) as launcher:
+        launcher.send_signal(getattr(signal, name))
+        out, _ = launcher.communicate(timeout=30)
     assert out == "count 1\n"
     assert launcher.returncode == 5
 
@@ -257,11 +264,11 @@ def test_stopping_at_the_terminal_gives_the_shell_back_and_fg_goes_on(tmp_path: 
 
 
 def test_a_killed_launcher_takes_its_child_along() -> None:
-    launcher = started("sh", "-c", "echo ready; exec sleep 20")
-    launcher.kill()
-    begun = time.monotonic()
-    launcher.communicate(timeout=15)  # ends when the child, too, has closed the pipe
-    assert time.monotonic() - begun < 10
+    with started("sh", "-c", "echo ready; exec sleep 20") as launcher:
+        launcher.kill()
+        begun = time.monotonic()
+        launcher.communicate(timeout=15)  # ends when the child, too, has closed the pipe
+        assert time.monotonic() - begun < 10
 
 
 def test_a_child_that_is_never_started_ends_with_its_launcher() -> None:

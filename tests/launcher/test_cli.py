@@ -13,7 +13,7 @@ def test_help_names_every_command_and_goes_to_standard_output(authsome: Program)
     said = authsome("--help")
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith("Usage: authsome [OPTIONS] COMMAND [ARGS]...\n")
-    for name in ("login", "logout", "list", "get", "inspect", "export", "run", "audit"):
+    for name in ("login", "logout", "list", "check", "get", "inspect", "export", "run", "audit"):
         assert f"\n  {name} " in said.out
         assert authsome(name, "--help").out.startswith(f"Usage: authsome {name} ")
 
@@ -75,8 +75,9 @@ def test_a_reader_that_goes_away_is_no_traceback(authsome: Program) -> None:
 def test_interrupting_a_command_is_one_line_and_exit_130(authsome: Program, tmp_path: Path) -> None:
     pipe = tmp_path / "secret"
     os.mkfifo(pipe)
-    process = authsome.start("login", "discord", "--client-id", "1", "--client-secret-file", str(pipe))
-    with pipe.open("wb"):  # opens when the program has opened it, and now waits for the secret
+    command = ("login", "discord", "--client-id", "1", "--client-secret-file", str(pipe))
+    # The pipe opens when the program has opened it, and now waits for the secret.
+    with authsome.started(*command) as process, pipe.open("wb"):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (out, err.lstrip("\n"), process.returncode) == ("", "authsome: error: interrupted\n", 130)
@@ -85,6 +86,7 @@ def test_interrupting_a_command_is_one_line_and_exit_130(authsome: Program, tmp_
 def test_reading_commands_make_no_files(authsome: Program) -> None:
     for arguments in (
         ("list",),
+        ("check",),
         ("get", "discord"),
         ("inspect", "discord"),
         ("audit",),

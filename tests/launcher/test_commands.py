@@ -22,8 +22,8 @@ NOT_CONNECTED = (
 def test_list_without_connections(authsome: Program) -> None:
     said = authsome("list")
     assert said.out.splitlines() == [
-        "PROVIDER  SOURCE   CONNECTION  STATUS  ACCOUNT  EXPIRES",
-        "discord   bundled  -           -       -        -",
+        "PROVIDER  SOURCE   CONNECTION  STATUS  ACCOUNT  EXPIRES  CHECKED",
+        "discord   bundled  -           -       -        -        -",
     ]
     assert (said.status, said.err) == (0, "")
 

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import SecretStr
 
-from launcher.describe import FIELDS, as_text, current_status, describe, describe_damaged
-from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
+from launcher.describe import FIELDS, as_text, current_status, describe, describe_damaged, last_check
+from vault.model import ApiKey, Checked, Connection, ConnectionKey, Health, OAuthTokens, Status
 
 KEY = ConnectionKey("default", "discord", "work")
 TOKENS = OAuthTokens(
@@ -62,3 +62,13 @@ def test_an_expired_connection_stays_expired() -> None:
 def test_scopes_as_text_are_what_login_takes() -> None:
     assert as_text(["a", "b"]) == "a,b"
     assert as_text(None) == ""
+
+
+def test_the_last_check_is_shown_with_its_time_and_its_age() -> None:
+    unchecked = connection(TOKENS)
+    checked = unchecked.model_copy(update={"checked": Checked(health=Health.SCOPES_LOST, at=1000.0)})
+    shown = describe(KEY, checked, 10.0)
+    assert (shown["health"], shown["checked_at"]) == ("scopes-lost", "1970-01-01T00:16:40Z")
+    assert last_check(checked, 9000.0) == "scopes-lost 2h ago"
+    shown = describe(KEY, unchecked, 10.0)
+    assert (shown["health"], shown["checked_at"], last_check(unchecked, 10.0)) == (None, None, "")

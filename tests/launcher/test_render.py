@@ -1,15 +1,34 @@
 import shlex
 import subprocess
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.render import dotenv_quoted, printable, shell_quoted, table, utc
+from launcher.render import age, dotenv_quoted, printable, shell_quoted, table, utc
 
 
 def test_times_are_rfc_3339_in_utc_to_the_second() -> None:
     assert utc(0.9) == "1970-01-01T00:00:00Z"
     assert utc(1_800_000_000) == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5.0, "0s"),
+        (0.9, "0s"),
+        (59.9, "59s"),
+        (60.0, "1m"),
+        (3599.0, "59m"),
+        (3600.0, "1h"),
+        (86399.0, "23h"),
+        (86400.0, "1d"),
+        (9e9, "104166d"),
+    ],
+)
+def test_an_age_is_a_whole_number_of_its_largest_unit(seconds: float, text: str) -> None:
+    assert age(seconds) == text
 
 
 def test_columns_are_aligned_and_empty_cells_are_a_dash() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -172,22 +173,23 @@ def test_certificates_of_the_users_tools_stay_trusted_by_the_child(
 def test_nothing_of_a_run_is_left_and_two_runs_have_proxies_of_their_own(authsome: Program) -> None:
     authsome.connect()
     show = 'echo "$HTTPS_PROXY $SSL_CERT_FILE"; sleep 0.2'
-    runs = [authsome.start("run", "--", "sh", "-c", show) for _ in range(2)]
-    said = [run.communicate(timeout=60)[0].split() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
+    command = ("run", "--", "sh", "-c", show)
+    with authsome.started(*command) as one, authsome.started(*command) as other:
+        said = [run.communicate(timeout=60)[0].split() for run in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0]
     assert not set(said[0]) & set(said[1])
     assert [path.name for path in (authsome.home / "runs").iterdir()] == [".lock"]
 
 
 def test_a_killed_launcher_takes_the_child_along_and_the_next_run_cleans_up(authsome: Program) -> None:
     authsome.connect()
-    run = authsome.start("run", "--", "sh", "-c", "echo ready; exec sleep 30")
-    assert run.stdout
-    assert run.stdout.readline() == "ready\n"
-    run.kill()
-    begun = time.monotonic()
-    run.communicate(timeout=20)
-    assert time.monotonic() - begun < 10
+    with authsome.started("run", "--", "sh", "-c", "echo ready; exec sleep 30") as run:
+        assert run.stdout
+        assert run.stdout.readline() == "ready\n"
+        run.kill()
+        begun = time.monotonic()
+        run.communicate(timeout=20)
+        assert time.monotonic() - begun < 10
     left = [path for path in (authsome.home / "runs").iterdir() if path.is_dir()]
     assert len(left) == 1
     assert authsome("run", "true").status == 0
@@ -196,46 +198,58 @@ def test_a_killed_launcher_takes_the_child_along_and_the_next_run_cleans_up(auth
 
 def test_a_signal_to_the_launcher_ends_the_child_and_everything_of_the_run(authsome: Program) -> None:
     authsome.connect()
-    run = authsome.start("run", "--", "sh", "-c", "echo ready; exec sleep 30")
-    assert run.stdout
-    assert run.stdout.readline() == "ready\n"
-    run.send_signal(signal.SIGTERM)
-    _, problems = run.communicate(timeout=20)
+    with authsome.started("run", "--", "sh", "-c", "echo ready; exec sleep 30") as run:
+        assert run.stdout
+        assert run.stdout.readline() == "ready\n"
+        run.send_signal(signal.SIGTERM)
+        _, problems = run.communicate(timeout=20)
     assert (run.returncode, problems) == (143, "")
     assert [path.name for path in (authsome.home / "runs").iterdir()] == [".lock"]
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that it has started, by the process ids of this machine."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, timeout=20)
+    pairs = [line.split() for line in listed.stdout.splitlines()]
+    found = [pid]
+    for member in found:  # grows meanwhile
+        found += [int(child) for child, parent in pairs if int(parent) == member]
+    return found
+
+
 def visible(pid: int) -> str:
     """The arguments and the environment of a process, as its user's other processes see them."""
-    if sys.platform.startswith("linux"):
-        return "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("cmdline", "environ"))
-    return subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, text=True, timeout=20).stdout
+    if not sys.platform.startswith("linux"):
+        command = ["ps", "eww", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    text = ""
+    for name in ("cmdline", "environ"):
+        with suppress(PermissionError):  # then nobody sees it
+            text += Path(f"/proc/{pid}/{name}").read_text()
+    return text
 
 
 def test_no_credential_is_in_the_arguments_or_environment_of_child_and_launcher(authsome: Program) -> None:
     authsome.connect()
-    run = authsome.start("run", "--", "sh", "-c", "echo $$; exec sleep 30")
-    assert run.stdout
-    child = int(run.stdout.readline())
-    try:
-        assert "authsome-proxy-managed" in visible(child)
-        assert "CANARY" not in visible(child) + visible(run.pid)
-    finally:
-        run.terminate()
-        run.communicate(timeout=20)
+    with authsome.started("run", "--", "sh", "-c", "echo ready; exec sleep 30") as run:
+        assert run.stdout
+        assert run.stdout.readline() == "ready\n"
+        shown = [visible(pid) for pid in family(run.pid)]
+    assert any("authsome-proxy-managed" in text for text in shown)
+    assert "CANARY" not in "".join(shown)
 
 
 def test_a_program_reads_the_terminal_of_the_user(authsome: Program) -> None:
     authsome.connect()
     parent, child = os.openpty()
-    run = subprocess.Popen(
-        [*PROGRAM, "run", "--", "sh", "-c", "test -t 0 && test -t 1 && read line && echo got $line"],
-        env=authsome.environ,
-        stdin=child,
-        stdout=child,
-    )
-    os.close(child)
-    os.write(parent, b"typed\n")
-    assert run.wait(timeout=30) == 0
-    assert b"got typed" in os.read(parent, 4096)
-    os.close(parent)
+    script = "test -t 0 && test -t 1 && read line && echo got $line"
+    command = [*PROGRAM, "run", "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=authsome.environ, stdin=child, stdout=child) as run:
+        os.close(child)
+        try:
+            os.write(parent, b"typed\n")
+            assert run.wait(timeout=30) == 0
+            assert b"got typed" in os.read(parent, 4096)
+        finally:
+            run.kill()
+            os.close(parent)

@@ -3,6 +3,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,17 +25,17 @@ with run_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def holder(runs: Path) -> tuple[subprocess.Popen[str], Path]:
-    """Another process with a run, and that run's folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(runs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    return process, Path(process.stdout.readline().strip())
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.communicate(timeout=20)
+@contextmanager
+def holder(runs: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process with a run, and that run's folder; ends the run at the end."""
+    command = [sys.executable, "-c", HOLDER, str(runs)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process, Path(process.stdout.readline().strip())
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
 
 
 def test_a_runs_folder_and_files_are_private_from_birth_and_gone_afterwards(tmp_path: Path) -> None:
@@ -52,21 +54,17 @@ def test_a_runs_folder_and_files_are_private_from_birth_and_gone_afterwards(tmp_
 
 def test_two_runs_side_by_side_have_folders_of_their_own(tmp_path: Path) -> None:
     runs = tmp_path / "home" / "runs"
-    process, theirs = holder(runs)
-    try:
+    with holder(runs) as (_, theirs):
         with run_folder(runs) as ours:
             assert ours.path != theirs
         assert (theirs / "ca.pem").exists()
-    finally:
-        end(process)
     assert not theirs.exists()
 
 
 def test_what_a_killed_launcher_has_left_is_removed_by_the_next_start(tmp_path: Path) -> None:
     runs = tmp_path / "home" / "runs"
-    process, theirs = holder(runs)
-    process.send_signal(signal.SIGKILL)
-    end(process)
+    with holder(runs) as (process, theirs):
+        process.send_signal(signal.SIGKILL)
     assert theirs.exists()
     with run_folder(runs):
         assert not theirs.exists()

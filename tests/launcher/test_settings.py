@@ -98,3 +98,24 @@ def test_an_entry_applies_to_its_host_and_port_alone() -> None:
 def test_an_empty_half_stands_for_what_was_asked_for() -> None:
     assert ConnectTo("", None, "h", None).address("a.example", 443) == ("h", 443)
     assert ConnectTo("", None, "", 8443).address("a.example", 443) == ("a.example", 8443)
+
+
+def test_a_key_file_may_be_elsewhere() -> None:
+    assert read({"AUTHSOME_KEY_FILE": "/run/secrets/key"}).key_file == Path("/run/secrets/key")
+    assert read({"AUTHSOME_KEY_FILE": "key"}).key_file == Path("/work/key")
+    assert read({"AUTHSOME_KEY_FILE": "~/key"}).key_file == Path("/home/nelly/key")
+    assert read({"AUTHSOME_KEY_FILE": ""}).key_file == HOME / ".authsome" / "master.key"
+
+
+def test_descriptors_are_numbers_from_3_on() -> None:
+    settings = read({"AUTHSOME_KEY_FD": "3", "AUTHSOME_PASSPHRASE_FD": "10"})
+    assert (settings.key_fd, settings.passphrase_fd) == (3, 10)
+    assert (read({}).key_fd, read({"AUTHSOME_KEY_FD": ""}).key_fd) == (None, None)
+
+
+@pytest.mark.parametrize("variable", ["AUTHSOME_KEY_FD", "AUTHSOME_PASSPHRASE_FD"])
+@pytest.mark.parametrize("text", ["0", "1", "2", "-3", "03", "3.0", "x", " 3", "٣", "9" * 20])
+def test_what_is_no_descriptor_is_a_usage_error(variable: str, text: str) -> None:
+    with pytest.raises(UsageProblem, match=variable) as caught:
+        read({variable: text})
+    assert "from 3 on" in caught.value.hint

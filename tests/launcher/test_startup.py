@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from launcher.startup import PACKAGES, foreign_packages
 from tests.launcher.cli import ROOT
 
@@ -45,6 +47,24 @@ def test_the_program_refuses_to_start_with_another_vault(tmp_path: Path) -> None
         f"authsome: error: the package 'vault' comes from {tmp_path / 'other' / 'vault'}, not from {ours}",
         "authsome: hint: install authsome in an environment of its own",
     ]
+
+
+@pytest.mark.parametrize(
+    ("thread", "finalized"), [("", True), ("threading.Thread(**forever).start(); ", False)]
+)
+def test_with_a_thread_left_nothing_is_finalized_that_could_spoil_the_status(
+    thread: str, finalized: bool
+) -> None:
+    start = (
+        f"import atexit, sys, threading; sys.path.append({str(ROOT)!r}); sys.argv[1:] = ['--help']; "
+        "forever = {'target': threading.Event().wait, 'daemon': True}; "
+        f"atexit.register(print, 'finalized'); {thread}"
+        "from launcher.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", start], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Usage: authsome ")
+    assert done.stdout.endswith("finalized\n") is finalized
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_modules_in_the_working_folder_and_in_pythonpath_are_not_imported(tmp_path: Path) -> None:

@@ -78,9 +78,17 @@ class Endpoint:
 def _request(connection: ssl.SSLSocket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
+        data += _received(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     while len(body) < int(fields.get(b"content-length", b"0")):
-        body += connection.recv(65536)
+        body += _received(connection)
     return head + b"\r\n\r\n" + body
+
+
+def _received(connection: ssl.SSLSocket) -> bytes:
+    """The next bytes. Raises: ConnectionError at the end, where a loop over `recv` would never end."""
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError
+    return data

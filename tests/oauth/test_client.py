@@ -142,17 +142,17 @@ def endless(connection: ssl.SSLSocket) -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (reset, "could not reach localhost"),
-        (b"", "could not reach localhost"),
-        (b"nonsense canary-old-refresh\r\n\r\n", "could not reach localhost"),
-        (answer(200, BODY)[:-20], "could not reach localhost"),
+        (reset, "localhost broke off the connection"),
+        (b"", "localhost broke off the connection"),
+        (b"nonsense canary-old-refresh\r\n\r\n", "localhost broke off the connection"),
+        (answer(200, BODY)[:-20], "localhost broke off the connection"),
         (answer(200, b"no gzip at all", b"Content-Encoding: gzip"), "could not reach localhost"),
         (answer(200, b" " * (MAX_ANSWER + 1)), "the provider's answer is too large"),
         (endless, "the provider's answer is too large"),
         (answer(200, gzip.compress(bytes(MAX_ANSWER * 9)), b"Content-Encoding: gzip"), "too large"),
         (answer(200, b"<html>"), "no usable answer (status 200)"),
         (answer(503, b""), "no usable answer (status 503)"),
-        (answer(429, b"{}", b"Retry-After: 5"), "no usable answer (status 429)"),
+        (answer(429, b"{}", b"Retry-After: 5"), "limits how often it may be asked (status 429)"),
     ],
 )
 async def test_a_failure_of_the_network_or_the_server_is_an_outage(
@@ -163,6 +163,41 @@ async def test_a_failure_of_the_network_or_the_server_is_an_outage(
         await client.refresh(auth, CLIENT, OLD)
     assert message in str(caught.value)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        (b"Retry-After: 5", 5.0),
+        (b"Retry-After: 0.25", 0.25),
+        (b"Retry-After: Fri, 27 Feb 1970 20:54:20 GMT", 60.0),  # NOW + 60
+        (b"Retry-After: Fri, 27 Feb 1970 20:52:20 GMT", 0.0),  # NOW - 60
+        (b"Retry-After: soon", 0.0),
+        (b"Retry-After: 1e999", 0.0),
+        (b"Retry-After: -5", 0.0),
+        (b"X-Other: 1", 0.0),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_the_time_after_which_to_ask_again_is_a_number_of_seconds_or_a_date(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, header: bytes, again: float, status: int
+) -> None:
+    endpoint.answers.append(answer(status, b"", header))
+    with pytest.raises(ProviderUnavailable) as caught:
+        await client.refresh(auth, CLIENT, OLD)
+    assert caught.value.again == again
+
+
+@pytest.mark.parametrize(
+    ("status", "vouches"), [(200, True), (204, True), (403, True), (401, False), (500, False)]
+)
+async def test_a_probe_tells_whether_the_provider_knows_the_credential(
+    endpoint: Endpoint, client: OAuthClient, status: int, vouches: bool
+) -> None:
+    endpoint.answers.append(answer(status, b"{}" if status != 204 else b""))
+    probed = await client.probe(f"{endpoint.url}/me", SecretStr("tok"), header="X-Key", scheme=None)
+    assert (probed.status, probed.vouches) == (status, vouches)
+    assert "x-key: tok" in sent(endpoint)[0].lower()
 
 
 async def test_an_answer_of_the_largest_size_is_read(

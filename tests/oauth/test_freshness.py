@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from oauth.freshness import MARGIN, is_alive, is_due, margin
+from oauth.freshness import MARGIN, SKEW, due_in, is_alive, is_due, margin
 from vault.model import OAuthTokens
 
 
@@ -50,3 +50,31 @@ def test_a_token_just_issued_is_never_due_and_a_dead_one_always(lifetime: float,
 
 def test_the_margin_leaves_discords_seven_days_nearly_whole() -> None:
     assert MARGIN < 604800 / 1000
+
+
+def test_a_token_from_the_future_is_due_once_no_clock_kept_in_step_explains_it() -> None:
+    subject = tokens(604800, issued_at=1000.0)
+    assert not is_due(subject, 1000.0 - SKEW)
+    assert is_due(subject, 1000.0 - SKEW - 0.001)
+    assert not is_due(tokens(None, issued_at=1000.0), 0.0)
+
+
+def test_a_token_is_due_ahead_of_time_by_margins() -> None:
+    subject = tokens(3600)
+    assert not is_due(subject, 4149.9, ahead=0.5)
+    assert is_due(subject, 4150.0, ahead=0.5)
+
+
+@given(st.floats(0.1, 1e9), st.floats(0, 1e9), st.floats(0, 1), st.floats(0, 1.5))
+def test_after_the_time_that_is_told_a_token_is_due(
+    lifetime: float, issued_at: float, ahead: float, passed: float
+) -> None:
+    subject, now = tokens(lifetime, issued_at), issued_at + passed * lifetime
+    wait = due_in(subject, now, ahead)
+    assert wait is not None
+    assert (wait == 0) == is_due(subject, now, ahead)
+    assert is_due(subject, (now + wait) * (1 + 1e-12) + 1e-6, ahead)
+
+
+def test_what_is_never_due_has_no_time_to_wait_for() -> None:
+    assert due_in(tokens(None), 1e9) is None

@@ -12,8 +12,10 @@ from pydantic import SecretStr
 
 from oauth.client import OAuthClient
 from oauth.errors import ProviderUnknown
-from oauth.keeper import FAILURE_PAUSE, REJECTED_PAUSE, FreshCredential, Keeper, NotUsable, Outcome, Why
+from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from oauth.provider import Provider, parse_provider
+from oauth.recovery import RECOVERY_PAUSE
+from oauth.retry import FAILURE_PAUSE, TRIES
 from tests.oauth.fakes import KEY, Clock, MemoryStore, Rotating, http_of, keeper_of
 from vault.errors import RecordDamaged, StorageUnavailable
 from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
@@ -285,7 +287,7 @@ class TestRefusals:
         endpoint.alive = "another"
         clock.seconds += DUE
         found = refusal(await keeper.fresh(KEY))
-        assert found.why is Why.LOGIN_NEEDED
+        assert found.why is Why.DEAD
         assert found.message == "could not refresh acme/default: the provider refused the refresh token"
         assert found.hint == "run 'authsome login acme'"
         assert store.records[KEY].value.status is Status.EXPIRED
@@ -298,7 +300,7 @@ class TestRefusals:
         endpoint.alive = "another"
         clock.seconds += DUE
         for _ in range(20):
-            assert refusal(await keeper.fresh(KEY)).why is Why.LOGIN_NEEDED
+            assert refusal(await keeper.fresh(KEY)).why is Why.DEAD
         assert endpoint.asked == 1
 
     async def test_a_refused_refresh_token_is_no_harm_where_a_newer_one_was_stored_meanwhile(
@@ -369,18 +371,75 @@ class TestRefusals:
         clock: Clock,
         failure: httpx.Response | httpx.TransportError,
     ) -> None:
-        endpoint.instead.append(failure)
+        endpoint.down = failure
         before = store.records[KEY]
         clock.seconds += DUE
         assert value(await keeper.fresh(KEY)) == "access-0"
         assert store.records[KEY] == before
+        endpoint.down = None
         clock.seconds += LIFETIME
+        assert value(await keeper.fresh(KEY)) == f"access-{endpoint.asked}"
+
+    @pytest.mark.parametrize(
+        ("failure", "tries"),
+        [
+            (httpx.Response(503), TRIES),
+            (httpx.Response(429, headers={"Retry-After": "1"}), TRIES),
+            (httpx.ReadError("reset"), TRIES),
+            (httpx.ReadTimeout("slow"), TRIES),
+            (httpx.Response(403, text="<html>error 1015</html>"), 1),
+            (httpx.Response(400, json={"error": "invalid_scope"}), 1),
+            (httpx.Response(401, json={"error": "invalid_client"}), 1),
+            (httpx.Response(400, json={"error": "invalid_grant"}), 1),
+            (httpx.Response(200, text="<html>"), 1),
+            (httpx.Response(429, headers={"Retry-After": "3000"}), 1),
+        ],
+    )
+    async def test_only_what_another_try_can_help_is_tried_again(
+        self,
+        keeper: Keeper,
+        endpoint: Rotating,
+        clock: Clock,
+        failure: httpx.Response | httpx.TransportError,
+        tries: int,
+    ) -> None:
+        endpoint.down = failure
+        clock.seconds += LIFETIME
+        assert isinstance(await keeper.fresh(KEY), NotUsable)
+        assert endpoint.asked == tries
+
+    async def test_one_broken_connection_is_not_noticed(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock
+    ) -> None:
+        endpoint.instead.append(httpx.ReadError("reset"))
+        clock.seconds += LIFETIME
+        assert value(await keeper.fresh(KEY)) == "access-2"
+        assert clock.slept == [0.5]
+
+    async def test_the_wait_that_a_provider_asks_for_is_kept(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock
+    ) -> None:
+        endpoint.instead.append(httpx.Response(429, headers={"Retry-After": "4"}))
+        clock.seconds += LIFETIME
+        assert value(await keeper.fresh(KEY)) == "access-2"
+        assert clock.slept == [4.0]
+
+    async def test_a_long_wait_that_a_provider_asks_for_is_kept_by_the_next_requests(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock
+    ) -> None:
+        endpoint.instead.append(httpx.Response(429, json={"retry_after": 900.0}))
+        clock.seconds += LIFETIME
+        assert refusal(await keeper.fresh(KEY)).hint == "try again in 900 seconds"
+        clock.seconds += 899
+        assert refusal(await keeper.fresh(KEY)).why is Why.UNAVAILABLE
+        assert endpoint.asked == 1
+        clock.seconds += 1
         assert value(await keeper.fresh(KEY)) == "access-2"
 
     async def test_a_dead_token_that_cannot_be_refreshed_now_is_unavailable_and_recovers(
         self, keeper: Keeper, endpoint: Rotating, clock: Clock
     ) -> None:
-        endpoint.instead.append(httpx.Response(503))
+        endpoint.down = httpx.Response(503)
         clock.seconds += LIFETIME
         found = refusal(await keeper.fresh(KEY))
         assert found.why is Why.UNAVAILABLE
@@ -388,32 +447,49 @@ class TestRefusals:
             "could not refresh acme/default: the provider gave no usable answer (status 503)"
         )
         assert found.hint == "try again later"
+        endpoint.down = None
         clock.seconds += FAILURE_PAUSE
-        assert value(await keeper.fresh(KEY)) == "access-2"
+        assert value(await keeper.fresh(KEY)) == f"access-{TRIES + 1}"
 
     @pytest.mark.parametrize("alive", [True, False])
     async def test_after_a_failure_requests_do_not_try_again_at_once(
         self, keeper: Keeper, endpoint: Rotating, clock: Clock, alive: bool
     ) -> None:
-        endpoint.instead += [httpx.Response(503), httpx.Response(503)]
+        endpoint.down = httpx.Response(503)
         clock.seconds += DUE if alive else LIFETIME
         first = await keeper.fresh(KEY)
         for _ in range(20):
             clock.seconds += (FAILURE_PAUSE - 1) / 20
             assert await keeper.fresh(KEY) == first
-        assert endpoint.asked == 1
+        assert endpoint.asked == TRIES
         clock.seconds += 1.001
         await keeper.fresh(KEY)
-        assert endpoint.asked == 2
+        assert endpoint.asked == 2 * TRIES
 
-    async def test_a_clock_set_back_after_a_failure_does_not_prolong_the_pause(
-        self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
+    async def test_an_outage_is_asked_about_less_and_less_often(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock
     ) -> None:
-        replace(store, connection(clock() - 100_000))
-        endpoint.instead.append(httpx.Response(503))
+        endpoint.down = httpx.Response(503)
+        clock.seconds += LIFETIME
+        for _ in range(3600):
+            clock.seconds += 1
+            assert refusal(await keeper.fresh(KEY)).why is Why.UNAVAILABLE
+        assert endpoint.asked <= 20 * TRIES
+
+    @pytest.mark.parametrize("seconds", [-50_000.0, 50_000.0])
+    async def test_a_clock_that_is_set_neither_prolongs_nor_ends_the_pause_after_a_failure(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock, seconds: float
+    ) -> None:
+        endpoint.down = httpx.Response(503)
+        clock.seconds += LIFETIME
         await keeper.fresh(KEY)
-        clock.seconds -= 50_000
-        assert value(await keeper.fresh(KEY)) == "access-2"
+        clock.set_by(seconds)
+        clock.seconds += FAILURE_PAUSE - 1
+        await keeper.fresh(KEY)
+        assert endpoint.asked == TRIES
+        endpoint.down = None
+        clock.seconds += 1.001
+        assert value(await keeper.fresh(KEY)) == f"access-{TRIES + 1}"
 
     async def test_a_refused_client_says_how_to_enter_another(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
@@ -471,38 +547,29 @@ class TestRejected:
     ) -> None:
         keeper.reject(KEY, 1)
         await keeper.fresh(KEY)
-        clock.seconds += REJECTED_PAUSE
+        clock.seconds += RECOVERY_PAUSE
         keeper.reject(KEY, 1)
         assert value(await keeper.fresh(KEY)) == "access-1"
-        assert endpoint.asked == 1
-
-    async def test_an_endpoint_that_answers_401_for_ever_costs_a_refresh_a_minute(
-        self, keeper: Keeper, endpoint: Rotating, clock: Clock
-    ) -> None:
-        for _ in range(30):
-            found = await keeper.fresh(KEY)
-            assert isinstance(found, FreshCredential)
-            keeper.reject(KEY, found.generation)
-            clock.seconds += 4
-        assert endpoint.asked == 2
-
-    async def test_a_401_that_the_refresh_cannot_explain_leaves_the_token_in_use(
-        self, keeper: Keeper, endpoint: Rotating
-    ) -> None:
-        endpoint.instead.append(httpx.Response(503))
-        keeper.reject(KEY, 1)
-        for _ in range(5):
-            assert value(await keeper.fresh(KEY)) == "access-0"
-            keeper.reject(KEY, 1)
-        assert endpoint.asked == 1
+        assert value(await keeper.recovered(KEY, 1)) == "access-1"
+        assert (endpoint.asked, keeper.circuits()) == (1, [])
 
     async def test_a_revoked_connection_is_found_out_by_its_401(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating
     ) -> None:
         endpoint.alive = ""
         keeper.reject(KEY, 1)
-        assert refusal(await keeper.fresh(KEY)).why is Why.LOGIN_NEEDED
+        assert refusal(await keeper.fresh(KEY)).why is Why.DEAD
         assert store.records[KEY].value.status is Status.EXPIRED
+
+    async def test_a_401_of_a_connection_that_is_gone_or_cannot_be_read_is_nothing(
+        self, keeper: Keeper, store: MemoryStore, endpoint: Rotating
+    ) -> None:
+        keeper.reject(WORK, 1)
+        assert refusal(await keeper.recovered(WORK, 1)).why is Why.NOT_CONNECTED
+        store.damage = RecordDamaged("acme/default does not open", "restore a backup")
+        keeper.reject(KEY, 1)
+        assert refusal(await keeper.recovered(KEY, 1)).why is Why.UNAVAILABLE
+        assert endpoint.asked == 0
 
 
 class TestNothingIsLost:

@@ -129,7 +129,7 @@ def test_processes_that_ask_with_a_revoked_token_ask_the_provider_once(home: Pat
     with asking(home, standin, 3) as processes:
         go(processes)
         found = answers(processes)
-    assert all(text.startswith("login-needed: ") for text in found)
+    assert all(text.startswith("dead: ") for text in found)
     assert len(standin.seen) == 1
     connection = stored(home)
     assert connection.status is Status.EXPIRED

@@ -348,8 +348,6 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("status", "raw"),
         [
-            (403, b"<html>error 1015</html>"),
-            (429, b'{"message": "You are being rate limited.", "retry_after": 1.0, "global": false}'),
             (500, b'{"message": "500: Internal Server Error", "code": 0}'),
             (400, b'{"message": "400: Bad Request", "code": 0}'),
             (405, b""),
@@ -360,6 +358,30 @@ class TestErrors:
         error = refusal(status, raw)
         assert type(error) is ProviderUnavailable
         assert str(error) == f"the provider gave no usable answer (status {status})"
+
+    @pytest.mark.parametrize(
+        ("raw", "header", "again", "hint"),
+        [
+            (b'{"message": "You are being rate limited.", "retry_after": 1.5}', None, 1.5, "in 2 seconds"),
+            (b'{"retry_after": 1.5}', 7.0, 7.0, "in 7 seconds"),
+            (b'{"retry_after": "x"}', None, 0.0, "in some minutes"),
+            (b'{"retry_after": -1}', None, 0.0, "in some minutes"),
+            (b'{"retry_after": 1e999}', None, 0.0, "in some minutes"),
+            (b"<html>error 1015</html>", None, 0.0, "in some minutes"),
+        ],
+    )
+    def test_a_rate_limit_says_when_to_ask_again(
+        self, raw: bytes, header: float | None, again: float, hint: str
+    ) -> None:
+        error = refusal(429, raw, header)
+        assert isinstance(error, ProviderUnavailable)
+        assert (error.again, error.hint) == (again, f"try again {hint}")
+
+    def test_a_page_with_status_403_is_a_block_that_another_try_does_not_end(self) -> None:
+        error = refusal(403, b"<html>error 1015</html>")
+        assert isinstance(error, ProviderUnavailable)
+        assert error.again is None
+        assert "another network" in error.hint
 
     def test_a_description_is_shown(self) -> None:
         error = refusal(400, error_body("invalid_grant", 'Invalid "redirect_uri" in request.'))

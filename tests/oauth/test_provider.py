@@ -41,6 +41,11 @@ def test_the_bundled_discord_definition_says_what_the_documentation_of_discord_s
     assert provider.auth.authorization_url == "https://discord.com/oauth2/authorize"
     assert provider.auth.token_url == "https://discord.com/api/oauth2/token"
     assert provider.auth.revocation_url == "https://discord.com/api/oauth2/token/revoke"
+    assert provider.auth.check_url == "https://discord.com/api/v10/oauth2/@me"
+    assert (provider.auth.check_client_field, provider.auth.check_scopes_field) == (
+        "application.id",
+        "scopes",
+    )
     assert provider.proxy.hosts == ("discord.com",)
     assert provider.env_name == "DISCORD_ACCESS_TOKEN"
     assert provider.env.refresh_token == "DISCORD_REFRESH_TOKEN"
@@ -91,6 +96,9 @@ def test_the_example_files_are_valid() -> None:
         (lambda d: d["proxy"].update(header="X\r\nY"), "proxy.header: is not a header name"),
         (lambda d: d["proxy"].update(scheme=""), "proxy.scheme: is not a header name"),
         (lambda d: d["env"].update(access_token="lower"), "env.access_token: is not an environment"),
+        (lambda d: d["auth"].update(check_url="http://discord.com/"), "auth.check_url: must be an https"),
+        (lambda d: d["auth"].update(check_client_field="a..b"), "auth.check_client_field: is not the name"),
+        (lambda d: d["auth"].update(check_scopes_field=["a"]), "auth.check_scopes_field: input should be"),
         (lambda d: d["auth"].update(scopes=["a b"]), "auth.scopes.0: is not a scope"),
     ],
 )

@@ -16,9 +16,9 @@ import zstandard
 
 from proxy.cleanse import MAX_REMEMBERED, Cleanser, Unsearchable
 from proxy.dial import Dialer
-from proxy.scrub import stand_in_for
+from proxy.scrub import Needle
 from proxy.server import RunningProxy, running_proxy
-from tests.proxy.wire import AUTH, CANARY, DISCORD, Connection, Source, tunnel
+from tests.proxy.wire import AUTH, CANARY, DISCORD, Connection, Source, never_again, tunnel
 from tests.standin.authority import Authority
 
 STAND_IN = b"authsome-proxy-managed"
@@ -50,6 +50,7 @@ async def upstream(folder: Path, say: Callable[[bytes], list[bytes]]) -> AsyncIt
         audit=lambda event: None,
         roots=authority.ca_file.read_text(),
         dialer=Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None),
+        resend=never_again,
     ) as proxy:
         yield proxy
     server.close()
@@ -157,7 +158,7 @@ async def test_a_credential_split_over_chunks_is_found(tmp_path: Path) -> None:
         data = await received(proxy)
     assert data.endswith(b"0\r\n\r\n")
     plain = b"".join(data.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2])
-    replaced = stand_in_for(STAND_IN, len(CANARY))
+    replaced = Needle(CANARY).stand_in(STAND_IN, len(CANARY))
     assert plain == b"a" + replaced + b"b" + replaced
 
 

@@ -17,7 +17,7 @@ from proxy.handler import make_terminate
 from proxy.model import Event, Rule
 from proxy.server import RunningProxy
 from proxy.tls import client_context, server_context
-from tests.proxy.wire import AUTH, CANARY, DISCORD, Reply, Source, Wire, redirected
+from tests.proxy.wire import AUTH, CANARY, DISCORD, Reply, Source, Wire, never_again, redirected
 from tests.standin import StandIn
 
 
@@ -74,6 +74,7 @@ async def hosting(
         sink=events.append,
         child_contexts={host: server_context(leaf) for host, leaf in authority.leaves.items()},
         upstream_context=client_context(standin.ca_file.read_text()),
+        resend=never_again,
     )
     front = Front(
         password="password",

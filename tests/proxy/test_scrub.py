@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.scrub import Needle, Scrubber, scrub, stand_in_for
+from proxy.scrub import Needle, Scrubber, scrub
 
 SECRET = "MTIzNDU2Nzg5.cAnArY-tok_en+/=~42"
 PLACEHOLDER = b"authsome-proxy-managed"
@@ -118,12 +118,13 @@ def test_no_cut_lets_a_credential_through(chunks: list[bytes]) -> None:
 
 def test_a_value_is_scrubbed_whole() -> None:
     assert scrub(f"/next?t={SECRET}".encode(), [NEEDLE], PLACEHOLDER) == (
-        b"/next?t=" + stand_in_for(PLACEHOLDER, len(SECRET))
+        b"/next?t=" + NEEDLE.stand_in(PLACEHOLDER, len(SECRET))
     )
 
 
-def test_a_stand_in_has_any_length() -> None:
-    assert [len(stand_in_for(PLACEHOLDER, length)) for length in (1, 22, 60)] == [1, 22, 60]
+@pytest.mark.parametrize("length", [8, 23, 24, 60, 400])
+def test_what_stands_in_has_the_length_of_what_it_replaces(length: int) -> None:
+    assert len(NEEDLE.stand_in(PLACEHOLDER, length)) == length
 
 
 def test_a_value_that_ordinary_text_could_hold_is_not_looked_for() -> None:
@@ -134,7 +135,21 @@ def test_a_value_that_ordinary_text_could_hold_is_not_looked_for() -> None:
 def test_a_credential_that_is_the_placeholder_ends_the_search() -> None:
     needle = Needle(PLACEHOLDER.decode())
     text = b"a" + PLACEHOLDER * 2 + b"b"
-    assert scrub(text, [needle], PLACEHOLDER) == text
+    clean = scrub(text, [needle], PLACEHOLDER)
+    assert needle.find(clean) is None
+    assert len(clean) == len(text)
+
+
+def test_what_stands_in_never_completes_a_credential_that_was_begun_before_it() -> None:
+    secret = "3N-WyZtjlwF-l-yNURHxUa"
+    begun = secret[:-1]
+    assert PLACEHOLDER.startswith(b"a"), "the character that would be missing"
+    needle, text = Needle(secret), begun + secret
+    for chunks in ([text], [begun, secret], [f"{begun}3", secret[1:]], list(text)):
+        scrubber = Scrubber([needle], PLACEHOLDER)
+        clean = b"".join([*(scrubber.feed(chunk.encode()) for chunk in chunks), scrubber.finish()])
+        assert needle.find(clean) is None
+        assert len(clean) == len(text)
 
 
 def test_without_needles_nothing_is_held() -> None:

@@ -1,6 +1,7 @@
 """The proxy on the wire: where the credential goes, and every way in which it must not."""
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.proxy.wire import (
     Connection,
     Source,
     Wire,
+    never_again,
     proxied,
     redirected,
     tunnel,
@@ -343,12 +345,95 @@ async def test_a_missing_credential_is_a_403_that_names_the_fix(standin: StandIn
     assert standin.seen == []
 
 
-async def test_a_401_is_passed_on_and_told_to_the_source(standin: StandIn) -> None:
+NEWER = Fresh(SecretStr("CANARY-newer-token-77aa"), 8)
+
+
+async def test_a_401_that_the_provider_vouches_against_is_passed_on(standin: StandIn) -> None:
     source = Source(Fresh(SecretStr(CANARY), 7))
     async with proxied(standin, source=source) as wire:
-        assert (await wire.get(path="/standin/status/401")).status == 401
+        reply = await wire.get(path="/standin/status/401")
+        assert (reply.status, reply.body) == (401, b'{"status": 401}')
         assert (await wire.get("", path="/standin/status/401")).status == 401
-    assert source.rejections == [("discord/default", 7)]
+        assert (await wire.get(path="/standin/status/403")).status == 403
+    assert source.recoveries == [("discord/default", 7, b'{"status": 401}')]
+    assert source.acceptances == [("discord/default", 7)]
+    assert [event.status for event in wire.events] == [401, 401, 403]
+
+
+async def test_after_a_recovery_the_request_is_sent_once_more_and_the_child_sees_that_answer(
+    standin: StandIn,
+) -> None:
+    app = standin.discord.register_app()
+    good = standin.discord.grant(app).access_token
+    source = Source(Fresh(SecretStr(CANARY), 7), recovery=Fresh(SecretStr(good), 8))
+    async with proxied(standin, source=source) as wire:
+        reply = await wire.get(AUTH + "X-Mark: kept\r\n", path="/api/v10/users/@me?x=%2F")
+    assert reply.status == 200
+    assert b'"username": "nelly"' in reply.body
+    assert arrived(standin) == [f"Bearer {CANARY}".encode(), f"Bearer {good}".encode()]
+    assert arrived(standin, b"x-mark") == [b"kept", b"kept"]
+    assert [seen.target for seen in standin.seen] == ["/api/v10/users/@me?x=%2F"] * 2
+    assert source.acceptances == [("discord/default", 8)]
+    assert [(event.decision, event.status) for event in wire.events] == [("inject", 200)]
+
+
+async def test_a_second_401_is_the_childs(standin: StandIn) -> None:
+    source = Source(Fresh(SecretStr(CANARY), 7), recovery=NEWER)
+    async with proxied(standin, source=source) as wire:
+        assert (await wire.get(path="/api/v10/users/@me")).status == 401
+    assert len(standin.seen) == 2
+    assert source.rejections == [("discord/default", 8)]
+
+
+async def test_a_request_whose_body_is_gone_is_not_sent_again(standin: StandIn) -> None:
+    source = Source(recovery=NEWER)
+    async with proxied(standin, source=source) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com")
+        head = f"POST /standin/status/401 HTTP/1.1\r\nHost: discord.com\r\n{AUTH}Content-Length: 2\r\n\r\nhi"
+        assert (await connection.ask(head)).status == 401
+        connection.close()
+    assert len(standin.seen) == 1
+    assert source.recoveries == []
+    assert source.rejections == [("discord/default", 1)]
+
+
+async def test_an_answer_to_a_resent_request_is_scrubbed_too(standin: StandIn) -> None:
+    """The stand-in answers 401 at first, then echoes what it was sent."""
+    standin.discord.register_app()
+    source = Source(recovery=NEWER)
+    async with proxied(standin, source=source) as wire:
+        reply = await wire.get(path="/standin/once-401")
+    assert reply.status == 200
+    assert b"CANARY" not in reply.body
+    assert b"Bearer *authsome-proxy" in reply.body
+
+
+async def test_a_dead_credential_is_answered_here_in_the_providers_words(standin: StandIn) -> None:
+    body = b'{"message": "401: Unauthorized", "code": 0}'
+    answer = Unavailable(Reason.CREDENTIAL_DEAD, "discord/default is dead", "authsome login discord", body)
+    async with proxied(standin, source=Source(answer)) as wire:
+        reply = await wire.get()
+    assert (reply.status, reply.refused, reply.body) == (401, "credential-dead", body)
+    assert standin.seen == []
+    assert [event.reason for event in wire.events] == ["credential-dead"]
+
+
+async def test_a_login_that_has_ended_is_told_in_the_providers_words_with_the_fix(
+    standin: StandIn,
+) -> None:
+    body = b'{"message": "401: Unauthorized", "code": 0}'
+    answer = Unavailable(Reason.LOGIN_NEEDED, "discord/default has expired", "authsome login discord", body)
+    async with proxied(standin, source=Source(answer)) as wire:
+        reply = await wire.get()
+    assert (reply.status, reply.refused) == (403, "login-needed")
+    assert json.loads(reply.body) == {
+        "message": "401: Unauthorized",
+        "code": 0,
+        "error": "authsome_refused",
+        "reason": "login-needed",
+        "detail": "discord/default has expired",
+        "fix": "authsome login discord",
+    }
 
 
 async def test_alt_svc_never_comes_down(standin: StandIn) -> None:
@@ -431,6 +516,7 @@ async def test_an_upstream_that_closes_is_dialled_again_under_the_same_rules(tmp
         audit=lambda event: None,
         roots=authority.ca_file.read_text(),
         dialer=Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None),
+        resend=never_again,
     ) as proxy:
         connection = await tunnel(proxy, "discord.com:443")
         await connection.start_tls(proxy.certificate, "discord.com")

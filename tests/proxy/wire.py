@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from launcher.network import http_client
+from launcher.routes import Routes
+from launcher.settings import parse_connect_to
+from launcher.trust import client_context
 from proxy.dial import Dialer
 from proxy.model import (
     AuditSink,
@@ -18,11 +22,14 @@ from proxy.model import (
     Event,
     Fresh,
     Origin,
+    Reason,
     Rule,
     Slot,
     Unavailable,
 )
+from proxy.resend import Resent, resend_over
 from proxy.server import RunningProxy, running_proxy
+from proxy.slots import Headers
 from tests.standin import StandIn
 
 CANARY = "CANARY-access-token-4f1d"
@@ -49,8 +56,21 @@ class Source:
         self.asked.append(connection)
         return self.answer
 
-    def rejected(self, connection: str, generation: int) -> None:
+    recovery: Fresh | Unavailable = field(
+        default_factory=lambda: Unavailable(Reason.CREDENTIAL_UNAVAILABLE, "the provider vouches for it")
+    )
+    recoveries: list[tuple[str, int, bytes]] = field(default_factory=list)
+    acceptances: list[tuple[str, int]] = field(default_factory=list)
+
+    def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
         self.rejections.append((connection, generation))
+
+    def accepted(self, connection: str, generation: int) -> None:
+        self.acceptances.append((connection, generation))
+
+    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
+        self.recoveries.append((connection, generation, body))
+        return self.recovery
 
 
 @dataclass
@@ -178,11 +198,22 @@ async def proxied(
     roots: str | None = None,
 ) -> AsyncIterator[Wire]:
     events: list[Event] = []
-    async with running_proxy(
-        rules=rules,
-        source=source or Source(),
-        audit=audit or events.append,
-        roots=roots or standin.ca_file.read_text(),
-        dialer=dialer or redirected(standin),
-    ) as proxy:
+    trusted = roots or standin.ca_file.read_text()
+    entries = tuple(parse_connect_to(entry, "test") for entry in standin.connect_to)
+    async with (
+        http_client(Routes(entries, None, ""), client_context(trusted)) as http,
+        running_proxy(
+            rules=rules,
+            source=source or Source(),
+            audit=audit or events.append,
+            roots=trusted,
+            dialer=dialer or redirected(standin),
+            resend=resend_over(http),
+        ) as proxy,
+    ):
         yield Wire(standin, proxy, events)
+
+
+async def never_again(origin: Origin, method: str, path: str, headers: Headers) -> Resent | None:
+    """For tests in which nothing may be sent twice."""
+    raise AssertionError(f"sent {method} {path} to {origin} again")

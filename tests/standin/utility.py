@@ -28,6 +28,8 @@ async def serve(request: Request) -> Answer:
             return json_answer(200, {"received": await _count(request)})
         case "status":
             return json_answer(int(argument), {"status": int(argument)})
+        case "once-401":
+            return await _echo(request) if _is_repeated(request) else json_answer(401, {"again": True})
         case "alt-svc":
             return json_answer(200, {}, (("Alt-Svc", 'h3=":443"; ma=86400'),))
         case "slow":
@@ -37,6 +39,11 @@ async def serve(request: Request) -> Answer:
             return Answer(200, (), b"closing", ending=Ending.CLOSE)
         case _:
             return json_answer(404, {"unknown": request.path})
+
+
+def _is_repeated(request: Request) -> bool:
+    """Whether the credential says that it is a newer one; for what is sent again after a 401."""
+    return any(b"newer" in value for name, value in request.headers if name.lower() == b"authorization")
 
 
 async def _echo(request: Request) -> Answer:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from vault.envelope import Kind, RecordId, profile_key, seal
 from vault.keys import KeyFile
 from vault.model import ApiKey, ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status
+from vault.opening import unlocked
 from vault.storage import SqliteStorage
 
 DEFAULT = ConnectionKey("default", "discord", "default")
@@ -59,6 +60,6 @@ def tamper(home: Path, sql: str, *values: str | int | bytes) -> None:
 def put_sealed(home: Path, key: ConnectionKey, plaintext: bytes) -> None:
     """Store a payload that opens, whatever is in it."""
     record = RecordId(key.profile, key.provider, key.name, Kind.CONNECTION)
-    master = KeyFile(home / "master.key").load()
     with closing(SqliteStorage(home / "vault.db")) as storage:
-        storage.put(record, seal(profile_key(master, key.profile), bytes(12), record, 1, plaintext), 1)
+        vault_key = unlocked(storage, KeyFile(home / "master.key")).key
+        storage.put(record, seal(profile_key(vault_key, key.profile), bytes(12), record, 1, plaintext), 1)

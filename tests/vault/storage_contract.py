@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from vault.envelope import Kind, RecordId
-from vault.errors import Conflict, LockTimeout
-from vault.storage import Storage, StoredRecord
+from vault.envelope import SLOT, Kind, RecordId
+from vault.errors import Conflict, LockTimeout, PremiseChanged
+from vault.storage import Premise, Storage, StoredRecord
 
 WORK = RecordId("default", "discord", "work", Kind.CONNECTION)
 HOME = replace(WORK, name="home")
@@ -98,7 +99,7 @@ class StorageContract:
     def test_the_profiles_are_those_with_records(self, storage: Storage) -> None:
         assert storage.profiles() == []
 
-        for record in (WORK, replace(WORK, profile="other"), CLIENT, RecordId("", "", "", Kind.CHECK)):
+        for record in (WORK, replace(WORK, profile="other"), CLIENT, SLOT):
             storage.put(record, b"", 1)
         assert storage.profiles() == ["", "default", "other"]
 
@@ -136,6 +137,99 @@ class StorageContract:
             other.put(WORK, b"late", 1)
         assert not other.delete(HOME)
         assert storage.version() == before
+
+    def test_a_write_rests_upon_a_record_that_is_still_the_same(
+        self, storage: Storage, other: Storage
+    ) -> None:
+        storage.put(SLOT, b"slot", 1)
+        premise = Premise(SLOT, StoredRecord(b"slot", 1))
+
+        storage.put(WORK, b"one", 1, premise=premise)
+        other.put(WORK, b"two", 2, premise=premise)
+        assert storage.get(WORK) == StoredRecord(b"two", 2)
+
+    @pytest.mark.parametrize("stored", [StoredRecord(b"slot", 2), StoredRecord(b"sloth", 1)])
+    def test_a_write_whose_premise_has_changed_stores_nothing(
+        self, storage: Storage, stored: StoredRecord
+    ) -> None:
+        storage.put(SLOT, b"slot", 1)
+        storage.put(HOME, b"one", 1)
+
+        for record, generation in ((WORK, 1), (HOME, 2)):
+            with pytest.raises(PremiseChanged):
+                storage.put(record, b"late", generation, premise=Premise(SLOT, stored))
+        storage.delete(SLOT)
+        with pytest.raises(PremiseChanged):
+            storage.put(WORK, b"late", 1, premise=Premise(SLOT, StoredRecord(b"slot", 1)))
+        assert storage.everything() == {HOME: StoredRecord(b"one", 1)}
+
+    def test_everything_is_there_whatever_its_name_and_kind(self, storage: Storage) -> None:
+        records = [
+            WORK,
+            CLIENT,
+            SLOT,
+            replace(WORK, profile="other", kind="unheard of"),
+            replace(WORK, name="\x1b"),
+        ]
+        for record in records:
+            storage.put(record, str(record).encode(), 1)
+
+        assert storage.everything() == {r: StoredRecord(str(r).encode(), 1) for r in records}
+
+    def test_a_rewrite_replaces_all_records_with_the_generations_it_gives(
+        self, storage: Storage, other: Storage
+    ) -> None:
+        storage.put(WORK, b"one", 1)
+        storage.put(HOME, b"one", 1)
+        seen: list[Mapping[RecordId, StoredRecord]] = []
+
+        def change(records: Mapping[RecordId, StoredRecord]) -> Mapping[RecordId, StoredRecord]:
+            seen.append(dict(records))
+            return {WORK: StoredRecord(b"new", 7), CLIENT: StoredRecord(b"more", 1)}
+
+        version = other.version()
+        storage.rewrite(change)
+        assert seen == [{WORK: StoredRecord(b"one", 1), HOME: StoredRecord(b"one", 1)}]
+        assert other.everything() == {WORK: StoredRecord(b"new", 7), CLIENT: StoredRecord(b"more", 1)}
+        assert other.version() != version
+        other.put(WORK, b"next", 8)
+
+    def test_a_rewrite_that_fails_changes_nothing(self, storage: Storage, other: Storage) -> None:
+        storage.put(WORK, b"one", 1)
+        version = other.version()
+
+        def change(records: Mapping[RecordId, StoredRecord]) -> Mapping[RecordId, StoredRecord]:
+            raise KeyError("ours")
+
+        with pytest.raises(KeyError):
+            storage.rewrite(change)
+        assert other.everything() == {WORK: StoredRecord(b"one", 1)}
+        assert other.version() == version
+
+    def test_nobody_writes_in_the_middle_of_a_rewrite_and_readers_see_what_was_before(
+        self, storage: Storage, other: Storage
+    ) -> None:
+        storage.put(WORK, b"one", 1)
+        outcome: list[str] = []
+
+        def write() -> None:
+            try:
+                other.put(WORK, b"late", 2)
+            except Conflict:
+                outcome.append("conflict")
+
+        writer = threading.Thread(target=write)
+
+        def change(records: Mapping[RecordId, StoredRecord]) -> Mapping[RecordId, StoredRecord]:
+            writer.start()
+            time.sleep(0.05)
+            assert other.get(WORK) == StoredRecord(b"one", 1)
+            return {WORK: StoredRecord(b"new", 5)}
+
+        storage.rewrite(change)
+        writer.join()
+        assert outcome == ["conflict"]
+        assert storage.get(WORK) == StoredRecord(b"new", 5)
 
     def test_a_lock_keeps_out_everybody_else_until_it_is_given_back(
         self, storage: Storage, other: Storage

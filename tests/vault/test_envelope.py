@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.envelope import FORMAT, Kind, RecordId, profile_key, seal, unseal
+from vault.envelope import FORMAT, SLOT, Kind, RecordId, profile_key, seal, unseal
 from vault.errors import FormatTooNew, RecordDamaged
 
 MASTER = bytes(range(32))
@@ -98,7 +98,7 @@ def test_a_version_byte_that_never_was_is_damaged() -> None:
         replace(RECORD, provider="example"),
         replace(RECORD, name="default"),
         replace(RECORD, kind=Kind.CLIENT),
-        replace(RECORD, kind=Kind.CHECK),
+        replace(RECORD, kind=Kind.SLOT),
         # The same letters, divided otherwise.
         RecordId("defaultd", "iscord", "work", Kind.CONNECTION),
         RecordId("default", "discordwork", "", Kind.CONNECTION),
@@ -151,4 +151,5 @@ def test_two_records_have_the_same_encoding_only_if_they_are_the_same(
 def test_a_record_is_named_as_the_user_knows_it() -> None:
     assert str(RECORD) == "discord/work"
     assert str(replace(RECORD, name="", kind=Kind.CLIENT)) == "the client registration of discord"
-    assert str(RecordId("", "", "", Kind.CHECK)) == "the vault's check record"
+    assert str(SLOT) == "the vault's key slot"
+    assert str(replace(RECORD, kind="other")) == "a record of discord of an unknown kind"

@@ -34,7 +34,7 @@ def test_a_key_file_of_format_1_is_read(path: Path) -> None:
 
 
 def test_a_created_key_is_the_one_that_is_loaded(path: Path) -> None:
-    key = KeyFile(path).create()
+    key = KeyFile(path).create().key
 
     assert len(key) == 32
     assert KeyFile(path).load() == key
@@ -42,13 +42,13 @@ def test_a_created_key_is_the_one_that_is_loaded(path: Path) -> None:
 
 
 def test_two_keys_are_not_the_same(tmp_path: Path) -> None:
-    assert KeyFile(tmp_path / "a" / "key").create() != KeyFile(tmp_path / "b" / "key").create()
+    assert KeyFile(tmp_path / "a" / "key").create().key != KeyFile(tmp_path / "b" / "key").create().key
 
 
 def test_creating_again_gives_the_key_that_exists(path: Path) -> None:
     written(path, LINE_1)
 
-    assert KeyFile(path).create() == bytes(range(32))
+    assert KeyFile(path).create().key == bytes(range(32))
     assert path.read_bytes() == LINE_1
 
 

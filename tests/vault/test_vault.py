@@ -24,7 +24,7 @@ from tests.vault.samples import (
 from tests.vault.worker import open_vault
 from vault.envelope import Kind, RecordId
 from vault.errors import Conflict, KeyUnavailable, LockTimeout, StorageUnavailable
-from vault.keys import KeyFile
+from vault.keys import KeyFile, NewKey
 from vault.model import ApiKey, ClientRegistration, Connection, Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault
@@ -181,7 +181,7 @@ def test_creating_an_existing_vault_opens_it(vault: Vault, home: Path) -> None:
 
 
 def test_a_creation_that_died_after_making_the_key_goes_on_with_that_key(home: Path) -> None:
-    key = KeyFile(home / "master.key").create()
+    key = KeyFile(home / "master.key").create().key
 
     open_vault(home, create=True).close()
     assert KeyFile(home / "master.key").load() == key
@@ -204,7 +204,7 @@ class SlowKeyFile(KeyFile):
         self.making = threading.Event()
         self.times = 0
 
-    def create(self) -> bytes:
+    def create(self) -> NewKey:
         self.times += 1
         self.making.set()
         time.sleep(0.1)

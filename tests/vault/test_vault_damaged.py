@@ -39,7 +39,7 @@ from vault.vault import Vault
         "UPDATE record SET blob = (SELECT blob FROM record WHERE profile = 'other') WHERE name = 'work'"
         " AND profile = 'default'",
         "UPDATE record SET blob = (SELECT blob FROM record WHERE kind = 'client') WHERE name = 'work'",
-        "UPDATE record SET blob = (SELECT blob FROM record WHERE kind = 'check') WHERE name = 'work'",
+        "UPDATE record SET blob = (SELECT blob FROM record WHERE kind = 'slot') WHERE name = 'work'",
     ],
 )
 def test_a_record_that_was_changed_or_swapped_is_damaged_and_the_others_open(
@@ -156,21 +156,21 @@ def open_the_home_to_others(home: Path) -> None:
     home.chmod(0o755)
 
 
-def lose_the_check_record(home: Path) -> None:
-    tamper(home, "DELETE FROM record WHERE kind = 'check'")
+def lose_the_key_slot(home: Path) -> None:
+    tamper(home, "DELETE FROM record WHERE kind = 'slot'")
 
 
-def lose_check_record_and_key(home: Path) -> None:
-    lose_the_check_record(home)
+def lose_key_slot_and_key(home: Path) -> None:
+    lose_the_key_slot(home)
     lose_the_key(home)
 
 
-def make_the_check_record_newer(home: Path) -> None:
-    tamper(home, "UPDATE record SET blob = x'09' WHERE kind = 'check'")
+def make_the_key_slot_newer(home: Path) -> None:
+    tamper(home, "UPDATE record SET blob = ? WHERE kind = 'slot'", b"\x02what ever")
 
 
-def damage_the_check_record(home: Path) -> None:
-    tamper(home, "UPDATE record SET blob = zeroblob(40) WHERE kind = 'check'")
+def damage_the_key_slot(home: Path) -> None:
+    tamper(home, "UPDATE record SET blob = zeroblob(40) WHERE kind = 'slot'")
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def damage_the_check_record(home: Path) -> None:
         (cut_the_key, KeyUnavailable, "does not hold a master key"),
         (open_the_database_to_others, LoosePermissions, "other users can use"),
         (open_the_home_to_others, LoosePermissions, "other users can use"),
-        (lose_the_check_record, RecordDamaged, "its check record is gone"),
-        (lose_check_record_and_key, RecordDamaged, "its check record is gone"),
-        (make_the_check_record_newer, FormatTooNew, "newer version"),
-        (damage_the_check_record, KeyUnavailable, "is not the one that this vault was made with"),
+        (lose_the_key_slot, RecordDamaged, "its key slot is gone"),
+        (lose_key_slot_and_key, RecordDamaged, "its key slot is gone"),
+        (make_the_key_slot_newer, FormatTooNew, "newer version"),
+        (damage_the_key_slot, RecordDamaged, "key slot was changed or damaged"),
     ],
 )
 def test_what_is_wrong_with_a_vault_has_an_error_of_its_own_and_nothing_is_overwritten(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import sys
 import time
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 from vault.envelope import Kind, RecordId
 from vault.errors import Conflict
 from vault.keys import KeyFile
-from vault.model import ApiKey, Connection, ConnectionKey
+from vault.model import ApiKey, Connection, ConnectionKey, Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 
@@ -36,7 +37,7 @@ def put_one(home: Path, name: str) -> None:
 
 
 def make_key(path: Path) -> None:
-    print(hashlib.sha256(KeyFile(path).create()).hexdigest(), flush=True)
+    print(hashlib.sha256(KeyFile(path).create().key).hexdigest(), flush=True)
 
 
 def count(home: Path, times: int) -> None:
@@ -52,6 +53,43 @@ def count(home: Path, times: int) -> None:
             continue
         done += 1
     storage.close()
+
+
+def work(home: Path, rounds: int) -> None:
+    """What several commands do at once: log in, refresh, list, log out; prints how often each was done."""
+    own = ConnectionKey("default", "discord", f"own-{os.getpid()}")
+    shared = ConnectionKey("default", "discord", "shared")
+    done = {"refreshed": 0, "listed": 0}
+    for number in range(rounds):
+        with open_vault(home, create=True) as vault:
+            vault.put_connection(own, _numbered(0), expected=None)
+            done["refreshed"] += _refresh(vault, shared)
+            found = vault.connections("default")
+            assert all(isinstance(record, Versioned) for _, record in found), found
+            done["listed"] += len(found)
+            if number + 1 < rounds:
+                with vault.lock(own, 30.0):
+                    assert vault.delete_connection(own)
+    print(json.dumps(done), flush=True)
+
+
+def _refresh(vault: Vault, key: ConnectionKey) -> int:
+    """Add 1 to the number in a connection, with or without its lock."""
+    while True:
+        found = vault.connection(key)
+        try:
+            if found is None:
+                vault.put_connection(key, _numbered(1), expected=None)
+            else:
+                number = int(found.value.created_at)
+                vault.put_connection(key, _numbered(number + 1), expected=found.generation)
+        except Conflict:
+            continue
+        return 1
+
+
+def _numbered(number: int) -> Connection:
+    return Connection(credential=ApiKey(value=SecretStr("x" * 2000)), created_at=number, updated_at=0)
 
 
 def hold_lock(home: Path) -> None:
@@ -81,6 +119,8 @@ def main(what: str, path: Path, word: str = "") -> None:
             make_key(path)
         case "count":
             count(path, int(word))
+        case "work":
+            work(path, int(word))
         case "hold":
             hold_lock(path)
         case "modes":

@@ -1,0 +1,34 @@
+"""`authsome doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from launcher import options
+from launcher.session import Session
+
+
+@click.command("doctor")
+@options.as_json
+@click.pass_obj
+def command(session: Session, as_json: bool) -> int:
+    """Say what works on this machine, what does not, and what helps.
+
+    Each level of isolation is really set up, around a program that ends at once.
+
+    The exit status is 0 if 'authsome run' would start and keep its promise here, 1 if not.
+    """
+    from launcher.doctor import Diagnosis, findings
+    from launcher.doctor_text import as_json_text, as_tables
+    from launcher.errors import ExitCode, LauncherError
+    from launcher.isolation.probe import probe
+
+    try:
+        probes = probe()  # forks, so before anything that could start a thread
+    except OSError as error:
+        problem = (error.strerror or "unknown error").lower()
+        raise LauncherError(f"cannot try the isolation: {problem}", "check /proc and /tmp") from error
+    with session.app() as app:
+        diagnosis = Diagnosis(tuple(probes), tuple(findings(app)))
+    click.echo(as_json_text(diagnosis) if as_json else as_tables(diagnosis))
+    return ExitCode.DONE if diagnosis.works else ExitCode.FAILED

@@ -1,0 +1,169 @@
+"""`authsome vault` and its commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from launcher import options, report
+from launcher.session import Session
+
+_SOURCES = click.Choice(["file", "passphrase", "keyring", "fd"])
+
+_key_source = click.option(
+    "--key-source", type=_SOURCES, help="Where the key comes from; a key file in AUTHSOME_HOME unless given."
+)
+_same_source = click.option(
+    "--key-source", type=_SOURCES, help="Where the new key comes from; as the present one unless given."
+)
+_passphrase_fd = click.option(
+    "--passphrase-fd",
+    metavar="N",
+    type=click.IntRange(min=3),
+    help="Read the new passphrase from this descriptor instead of the terminal.",
+)
+_key_fd = click.option(
+    "--key-fd", metavar="N", type=click.IntRange(min=3), help="Read the new key from this descriptor."
+)
+
+
+@click.group("vault")
+def command() -> None:
+    """Make, back up and check the vault, and change its key.
+
+    The vault is opened by a key file (AUTHSOME_KEY_FILE names one outside of AUTHSOME_HOME), a
+    passphrase (typed, or read from the descriptor AUTHSOME_PASSPHRASE_FD), the system's keyring, or a
+    key that is read from the descriptor AUTHSOME_KEY_FD.
+    """
+
+
+@command.command("init")
+@_key_source
+@_passphrase_fd
+@_key_fd
+@click.pass_obj
+def init(session: Session, key_source: str | None, passphrase_fd: int | None, key_fd: int | None) -> None:
+    """Make an empty vault.
+
+    The first login does this as well, with a key file unless the environment gives a key.
+    """
+    from launcher.vault_admin import NewKeyInput, make_vault
+
+    given = NewKeyInput(key_source, passphrase_fd, key_fd)
+    with session.app() as app:
+        slot = make_vault(app, given)
+    report.note(f"made a vault whose key {slot.key_id} comes from: {slot.source}")
+
+
+@command.command("key")
+@options.as_json
+@click.pass_obj
+def key(session: Session, as_json: bool) -> None:
+    """Show where the vault's key comes from, its id and its age; never the key."""
+    from launcher.vault_admin import described_key
+
+    with session.app() as app:
+        described = described_key(app)
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    for name, value in described.items():
+        click.echo(f"{name.replace('_', ' ') + ':':<12}{value}")
+
+
+@command.command("rekey")
+@_same_source
+@_passphrase_fd
+@_key_fd
+@click.pass_obj
+def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, key_fd: int | None) -> None:
+    """Give the vault a new key, and seal every record anew.
+
+    The vault can be opened at every moment. The old key is removed: keep it with the backups that were
+    made before, if they are to be restored some day.
+    """
+    from launcher.vault_admin import NewKeyInput, change_key
+
+    given = NewKeyInput(key_source, passphrase_fd, key_fd)
+    with session.app() as app:
+        done = change_key(app, given)
+    for record in done.left:
+        report.warning(f"{record} does not open and is left as it was", "see 'authsome vault verify'")
+    report.note(
+        f"sealed {_records(done.records)} under the new key {done.slot.key_id} from: {done.slot.source}"
+    )
+    report.note("backups that were made before are opened by the old key only")
+
+
+@command.command("backup")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.pass_obj
+def backup(session: Session, path: Path) -> None:
+    """Write the vault, encrypted as it is, to a new file.
+
+    The file is one consistent moment of the vault, also while others write to it. It can be opened with
+    the vault's present key alone, which is not in it.
+    """
+    from launcher.vault_admin import back_up
+
+    with session.app() as app:
+        slot, place = back_up(app, path)
+    report.note(f"wrote a backup to {path}")
+    report.note(f"the key {slot.key_id} is not in it: {place}")
+
+
+@command.command("restore")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace the vault that is there; it is kept under another name.")
+@click.pass_obj
+def restore(session: Session, path: Path, force: bool) -> None:
+    """Make the vault what a backup holds.
+
+    A connection that was refreshed after the backup was made needs a new login.
+    """
+    from launcher.vault_admin import put_back
+
+    with session.app() as app:
+        done = put_back(app, path, force)
+    for record in done.damaged:
+        report.warning(f"{record} does not open in the backup", "log in again")
+    if done.kept:
+        report.note(f"the vault that was there is kept as {done.kept}")
+    report.note(f"restored {_records(done.records)}")
+
+
+@command.command("verify")
+@options.as_json
+@click.pass_obj
+def verify(session: Session, as_json: bool) -> int:
+    """Open every record of every profile, and list those that are damaged.
+
+    The exit status is 1 if there are any.
+    """
+    from launcher.errors import ExitCode
+    from launcher.render import table
+    from launcher.vault_admin import verified
+
+    with session.app() as app:
+        count, problems = verified(app)
+    rows = [(p.record.profile, str(p.record), p.trouble) for p in problems]
+    if as_json:
+        names = ("profile", "record", "trouble")
+        damaged = [dict(zip(names, row, strict=True)) for row in rows]
+        click.echo(json.dumps({"records": count, "damaged": damaged}, indent=2))
+    elif rows:
+        click.echo(table(("PROFILE", "RECORD", "TROUBLE"), rows))
+    if rows:
+        report.error(
+            f"{_records(len(rows))} of {count} cannot be used",
+            "log in again, or restore a backup with 'authsome vault restore'",
+        )
+        return ExitCode.FAILED
+    report.note(f"opened {_records(count)}")
+    return ExitCode.DONE
+
+
+def _records(count: int) -> str:
+    return f"{count} record" if count == 1 else f"{count} records"

@@ -1,0 +1,130 @@
+"""Forks the child of a run, kept apart as far as the user wants and the system can."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from launcher import report
+from launcher.child import Child, fork_child
+from launcher.errors import LauncherError, UsageProblem
+from launcher.isolation.causes import explain
+from launcher.isolation.harden import harden
+from launcher.isolation.levels import Attempt, Isolated, Refused, fork_isolated
+from launcher.isolation.model import HomeMode, Level, Wishes
+from launcher.isolation.probe import read_host
+from launcher.isolation.survey import survey
+from launcher.isolation.syscalls import unavailable
+from launcher.settings import Settings
+
+WITHOUT: Final = "give --no-sandbox to run without isolation"
+
+_DIFFERENT: Final = {
+    Level.GUARD_HOST_PROC: "the names of other processes stay visible",
+    Level.LANDLOCK: "the program can make no files directly in the home folder and use no unix sockets",
+}
+"""What differs for an honest program where guard steps down to these."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationInput:
+    """The options of `run` about isolation, as typed."""
+
+    sandbox: bool = False
+    no_sandbox: bool = False
+    home: str = "overlay"
+    writable: Sequence[str] = ()
+    ports: Sequence[int] = ()
+    sockets: Sequence[str] = ()
+
+
+def isolated_child(
+    given: IsolationInput, settings: Settings, visible: Path, closing: Sequence[int] = ()
+) -> Isolated[Child]:
+    """A child that waits for its order. `visible` is the one folder of the vault's that it can read.
+
+    Descriptors in `closing` hold secrets and are not passed on. To be called before any secret is read.
+
+    Raises: UsageProblem; LauncherError where no level that would do works here.
+    """
+    wishes = _wishes(given)
+    if given.no_sandbox:
+        report.warning("no isolation: the program can read your vault and its key as you can")
+        return _unprotected(closing)
+    if reason := unavailable():
+        if given.sandbox:
+            raise LauncherError(f"there is no sandbox here: {reason}", WITHOUT)
+        report.warning(f"no isolation, as {reason}: the program can read your vault and its key as you can")
+        return _unprotected(closing)
+    facts = survey(hidden=_hidden(settings), visible=[visible])
+    harden()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def fork(prepare: Callable[[], None]) -> Child:
+        return fork_child(prepare, closing=closing, mask=mask)
+
+    wanted = Level.SANDBOX if given.sandbox else Level.GUARD
+    outcome = fork_isolated(wanted, facts, wishes, fork)
+    if isinstance(outcome, Refused):
+        raise _refusal(outcome.failed)
+    if outcome.failed:
+        first = outcome.failed[0]
+        cause = explain(first.failure.step, first.failure.number, read_host())
+        instead = f"{outcome.level} stands in: {_DIFFERENT[outcome.level]}"
+        report.warning(f"{first.level} is not available: {cause.text}; {instead}", cause.remedy)
+    return outcome
+
+
+def _hidden(settings: Settings) -> list[Path]:
+    """The vault's folder, and that of a key which is kept elsewhere. Raises: UsageProblem."""
+    folder = settings.key_file.parent
+    if folder == settings.home or not folder.is_dir():
+        return [settings.home]
+    real = folder.resolve()
+    for needed in (Path.cwd(), Path.home().resolve()):
+        if needed.is_relative_to(real):
+            raise UsageProblem(
+                f"{settings.key_file} cannot be hidden from the program without hiding {needed}",
+                "keep the key in a folder of its own",
+            )
+    return [settings.home, folder]
+
+
+def _unprotected(closing: Sequence[int]) -> Isolated[Child]:
+    return Isolated(fork_child(closing=closing), Level.NONE, (), ())
+
+
+def _wishes(given: IsolationInput) -> Wishes:
+    if given.sandbox and given.no_sandbox:
+        raise UsageProblem("--sandbox and --no-sandbox exclude each other", "give one of them")
+    only_sandbox = {"--rw": given.writable, "--allow-port": given.ports, "--home": given.home != "overlay"}
+    for option, value in only_sandbox.items():
+        if value and not given.sandbox:
+            raise UsageProblem(f"{option} goes with --sandbox", "without it nothing needs to be allowed")
+    if given.sockets and given.no_sandbox:
+        raise UsageProblem("--allow-socket goes with isolation", "without it every socket can be used")
+    return Wishes(
+        writable=tuple(_existing(path, "--rw") for path in given.writable),
+        sockets=tuple(_existing(path, "--allow-socket") for path in given.sockets),
+        ports=tuple(given.ports),
+        home=HomeMode(given.home),
+    )
+
+
+def _existing(path: str, option: str) -> str:
+    try:
+        return str(Path(path).resolve(strict=True))
+    except (OSError, RuntimeError):
+        raise UsageProblem(f"{option} {path!r} does not exist", "make it first") from None
+
+
+def _refusal(failed: Sequence[Attempt]) -> LauncherError:
+    """Why nothing works: the level that was wanted says it best."""
+    first = failed[0].failure
+    cause = explain(first.step, first.number, read_host())
+    return LauncherError(
+        f"cannot isolate the program: could not {first.step}: {cause.text}", f"{cause.remedy}; or {WITHOUT}"
+    )

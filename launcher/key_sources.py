@@ -1,0 +1,117 @@
+"""The key source that a vault names, with what the options and the environment say about it."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from launcher.errors import LauncherError, UsageProblem
+from launcher.settings import (
+    KEY_FD_VARIABLE,
+    KEY_FILE_VARIABLE,
+    PASSPHRASE_FD_VARIABLE,
+    Settings,
+)
+from launcher.terminal import ask_secret
+from vault.descriptor import KeyDescriptor, read_descriptor
+from vault.errors import KeyUnavailable
+from vault.keys import KeyFile, KeySource, NewKey
+from vault.os_keyring import Keyring
+from vault.passphrase import Passphrase
+from vault.slot import Slot, Source
+
+_NO_TERMINAL: Final = f"give it through a file descriptor and set {PASSPHRASE_FD_VARIABLE} to its number"
+
+
+class KeySources:
+    """The key source of whatever vault is opened. A new vault gets the one that the environment suggests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._file = KeyFile(settings.key_file)
+        self._keyring = Keyring()
+        self._passphrase = passphrase(settings.passphrase_fd)
+        self._descriptor = KeyDescriptor(settings.key_fd) if settings.key_fd is not None else None
+
+    def create(self) -> NewKey:
+        return self._usual().create()
+
+    def unlock(self, slot: Slot) -> bytes:
+        return self._of(slot).unlock(slot)
+
+    def stage(self, present: Slot) -> NewKey:
+        return self.named(present.source).stage(present)
+
+    def leave(self, present: Slot) -> None:
+        for source in (self._file, self._keyring):
+            source.leave(present)
+
+    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+        self._file.settle(slot, former)
+        if Source.KEYRING in (slot.source, former and former.source):
+            self._keyring.settle(slot, former)
+
+    @property
+    def unsettled(self) -> bool:
+        return self._file.unsettled
+
+    def named(
+        self, source: Source, *, key_fd: int | None = None, passphrase_fd: int | None = None
+    ) -> KeySource:
+        """A source for a new key, with the descriptors that options name. Raises: UsageProblem."""
+        match source:
+            case Source.FILE:
+                return self._file
+            case Source.KEYRING:
+                return self._keyring
+            case Source.PASSPHRASE:
+                return passphrase(passphrase_fd)
+            case Source.DESCRIPTOR:
+                if key_fd is None:
+                    raise UsageProblem("the new key is missing", "give it with --key-fd")
+                return KeyDescriptor(key_fd)
+            case _:
+                assert_never(source)
+
+    def _usual(self) -> KeySource:
+        if self._descriptor is not None:
+            return self._descriptor
+        return self._passphrase if self._settings.passphrase_fd is not None else self._file
+
+    def _of(self, slot: Slot) -> KeySource:
+        match slot.source:
+            case Source.PASSPHRASE:
+                return self._passphrase
+            case Source.KEYRING:
+                return self._descriptor or self._keyring
+            case Source.FILE:
+                return self._descriptor or self._file
+            case Source.DESCRIPTOR if self._descriptor is None and self._settings.key_path is None:
+                raise KeyUnavailable(
+                    "the key of this vault is to be given through a file descriptor",
+                    f"set {KEY_FD_VARIABLE} to its number, or {KEY_FILE_VARIABLE} to the path of a key file",
+                )
+            case Source.DESCRIPTOR:
+                return self._descriptor or self._file
+            case _:
+                assert_never(slot.source)
+
+
+def passphrase(number: int | None) -> Passphrase:
+    """A passphrase that is read from a descriptor, or else typed."""
+    if number is None:
+        return Passphrase(lambda: ask_secret("Passphrase of the vault: ", _NO_TERMINAL), _typed_twice)
+
+    def read() -> str:
+        try:
+            return read_descriptor(number).removesuffix(b"\n").removesuffix(b"\r").decode()
+        except UnicodeDecodeError:  # not `from` it: the error quotes its input
+            raise LauncherError("the passphrase is not UTF-8", "give it as text") from None
+
+    return Passphrase(read, read)
+
+
+def _typed_twice() -> str:
+    first = ask_secret("New passphrase: ", _NO_TERMINAL)
+    if ask_secret("The same again: ", _NO_TERMINAL) != first:
+        raise LauncherError("the two passphrases differ", "try again")
+    return first

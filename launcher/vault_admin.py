@@ -1,0 +1,155 @@
+"""What `authsome vault` does."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from launcher.app import App
+from launcher.descriptors import require_open
+from launcher.errors import UsageProblem
+from launcher.render import utc
+from vault.errors import AlreadyThere, KeyUnavailable
+from vault.files import refusals_mapped
+from vault.keys import KeySource
+from vault.opening import create_vault, stored_slot
+from vault.os_keyring import SERVICE
+from vault.rekey import Rekeyed, rekey
+from vault.restore import Restored, restore
+from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, Source
+from vault.storage import SqliteStorage
+from vault.vault import Problem
+
+_DAY: Final = 86_400
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeyInput:
+    """The options that say where a new key comes from."""
+
+    source: str | None
+    passphrase_fd: int | None
+    key_fd: int | None
+
+    def checked(self) -> Source | None:
+        """The source that is meant, if any. Raises: UsageProblem."""
+        wanted = Source(self.source) if self.source else None
+        for option, number, source in (
+            ("--passphrase-fd", self.passphrase_fd, Source.PASSPHRASE),
+            ("--key-fd", self.key_fd, Source.DESCRIPTOR),
+        ):
+            if number is not None:
+                require_open(number, option)
+                if wanted not in (None, source):
+                    raise UsageProblem(
+                        f"{option} does not go with --key-source {wanted}", f"use --key-source {source}"
+                    )
+                wanted = source
+        return wanted
+
+
+def make_vault(app: App, given: NewKeyInput) -> Slot:
+    """Make an empty vault. Raises: UsageProblem, AlreadyThere, and the errors of the key source."""
+    wanted = given.checked()
+    source: KeySource = app.key_sources
+    if wanted is not None:
+        key_fd = app.settings.key_fd if given.key_fd is None else given.key_fd
+        passphrase_fd = app.settings.passphrase_fd if given.passphrase_fd is None else given.passphrase_fd
+        source = app.key_sources.named(wanted, key_fd=key_fd, passphrase_fd=passphrase_fd)
+    app.make_folders()
+    with closing(SqliteStorage(app.settings.vault_file)) as storage:
+        if not create_vault(storage, source, os.urandom, app.now):
+            raise AlreadyThere(
+                f"there is a vault in {app.settings.home}",
+                "change its key with 'authsome vault rekey', or set AUTHSOME_HOME to another folder",
+            )
+        return stored_slot(storage)
+
+
+def change_key(app: App, given: NewKeyInput) -> Rekeyed:
+    """Give the vault another key. Raises: UsageProblem, VaultError."""
+    wanted = given.checked()
+    with closing(_storage(app)) as storage:
+        source = app.key_sources.named(
+            wanted or stored_slot(storage).source, key_fd=given.key_fd, passphrase_fd=given.passphrase_fd
+        )
+        return rekey(storage, app.key_sources, source, now=app.now)
+
+
+def described_key(app: App) -> dict[str, str | int]:
+    """What may be shown of the vault's key. Raises: VaultError."""
+    with closing(_storage(app)) as storage:
+        slot = stored_slot(storage)
+    return {
+        "source": slot.source.value,
+        "key_id": slot.key_id,
+        "created_at": utc(slot.created_at),
+        "age_days": max(0, int(app.now() - slot.created_at) // _DAY),
+        "details": _details(app, slot),
+    }
+
+
+def back_up(app: App, path: Path) -> tuple[Slot, str]:
+    """Write a backup; its slot, and where the key is that opens it. Raises: VaultError."""
+    with closing(_storage(app)) as storage:
+        slot = stored_slot(storage)
+        storage.copy_to(path.absolute())
+    return slot, _advice(app, slot)
+
+
+def put_back(app: App, path: Path, force: bool) -> Restored:
+    """Restore a backup. Raises: VaultError."""
+    with refusals_mapped(path):
+        path.stat()  # a missing file is told apart from one that SQLite cannot read
+    app.make_folders()
+    return restore(path.absolute(), app.settings.vault_file, app.key_sources, force=force)
+
+
+def verified(app: App) -> tuple[int, list[Problem]]:
+    """How many records there are, and which are not as they should be. Raises: VaultError."""
+    _require_vault(app)
+    return app.vault.verify()
+
+
+def _storage(app: App) -> SqliteStorage:
+    _require_vault(app)
+    return SqliteStorage(app.settings.vault_file)
+
+
+def _require_vault(app: App) -> None:
+    if not app.has_vault:
+        raise KeyUnavailable(
+            f"there is no vault in {app.settings.home}", "make one with 'authsome vault init', or log in"
+        )
+
+
+def _details(app: App, slot: Slot) -> str:
+    match slot.origin:
+        case FromFile():
+            return str(app.settings.key_file)
+        case FromKeyring(entry=entry):
+            return f"{SERVICE}/{entry}"
+        case FromPassphrase(iterations=iterations, lanes=lanes, memory_kib=memory):
+            return f"argon2id, {iterations} iterations, {lanes} lanes, {memory // 1024} MiB"
+        case FromDescriptor():
+            return "given each time"
+        case _:
+            assert_never(slot.origin)
+
+
+def _advice(app: App, slot: Slot) -> str:
+    match slot.origin:
+        case FromFile():
+            return f"keep a copy of {app.settings.key_file} in another place"
+        case FromKeyring():
+            return "keep a backup of the system's keyring"
+        case FromPassphrase():
+            return "it is derived from your passphrase"
+        case FromDescriptor():
+            return "keep it where it is given from"
+        case _:
+            assert_never(slot.origin)

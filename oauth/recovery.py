@@ -1,0 +1,122 @@
+"""What a 401 means: a dead token, one that a refresh replaces, or a request that was at fault.
+
+A 401 is a hint and no proof. A good token of the wrong kind gets one as well, so the provider is asked
+first, where it can be asked; and nothing is asked twice, because a client may retry in a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from oauth.client import OAuthClient
+from oauth.errors import OAuthError
+from oauth.health import check_url
+from oauth.judge import Demand, value_of
+from oauth.outcome import NotUsable, Outcome, dead, vouched
+from oauth.provider import Provider
+from oauth.watch import Pace, Watch, demand_of, running
+from vault.model import ConnectionKey
+
+RECOVERY_PAUSE: Final = 60.0
+"""Seconds between two recoveries of a generation: some endpoints answer 401 to good tokens, for ever."""
+
+
+class Recovery:
+    """Looks into 401s, once a generation and RECOVERY_PAUSE.
+
+    `refresh` is the one refresh of a connection in this process.
+    """
+
+    def __init__(
+        self,
+        providers: Callable[[str], Provider],
+        client: OAuthClient,
+        pace: Pace,
+        refresh: Callable[[ConnectionKey, Watch, Demand], asyncio.Task[Outcome]],
+    ) -> None:
+        self._providers = providers
+        self._client = client
+        self._pace = pace
+        self._refresh = refresh
+        self.closing = False
+
+    def begin(self, key: ConnectionKey, watch: Watch, generation: int) -> asyncio.Task[Outcome] | None:
+        """The one recovery from a 401 to `generation`; None where there was one a moment ago."""
+        if (task := running(watch.recovery)) is not None:
+            return task
+        busy = running(watch.refresh)
+        if busy is None and (self._was_tried(watch, generation) or self.closing):
+            if watch.vouched != generation:
+                watch.circuit.struck(generation, self._pace.steady())
+            return None
+        watch.recovery = asyncio.create_task(self._recover(key, watch, generation, busy))
+        return watch.recovery
+
+    def _was_tried(self, watch: Watch, generation: int) -> bool:
+        lately = self._pace.steady() - watch.recovered_at < RECOVERY_PAUSE
+        return lately and generation in watch.tried
+
+    async def _recover(
+        self, key: ConnectionKey, watch: Watch, generation: int, busy: asyncio.Task[Outcome] | None
+    ) -> Outcome:
+        if busy is not None:
+            # It may be this very refresh that ended the old token's life.
+            outcome = await asyncio.shield(busy)
+            if isinstance(outcome, NotUsable) or outcome.generation != generation:
+                return outcome
+            if self._was_tried(watch, generation):
+                return said_lately(key, watch, generation)
+        watch.recovered_at, watch.tried = self._pace.steady(), frozenset({generation})
+        watch.vouched = None
+        if await self._is_vouched_for(key, watch):
+            watch.vouched = generation
+            watch.circuit.cleared(generation)
+            return vouched(key)
+        if watch.pausing(self._pace.steady()) is None:
+            # Shielded: the refresh outlives whoever asked for it.
+            refresh = self._refresh(key, watch, replace(demand_of(watch), rejected=generation))
+            outcome = await asyncio.shield(refresh)
+            if isinstance(outcome, NotUsable):
+                return outcome
+            if outcome.generation != generation:
+                watch.tried |= {outcome.generation}
+                return outcome
+        watch.circuit.struck(generation, self._pace.steady())
+        failure = watch.pausing(self._pace.steady())
+        return failure.answer if failure else unexplained(key)
+
+    async def _is_vouched_for(self, key: ConnectionKey, watch: Watch) -> bool:
+        """Whether the provider says, where it can be asked, that the credential is good."""
+        if watch.record is None:
+            return False
+        value = value_of(watch.record.value)
+        try:
+            provider = self._providers(key.provider)
+            url, slot = check_url(provider), provider.proxy
+            if url is None:
+                return False
+            probed = await self._client.probe(url, value, header=slot.header, scheme=slot.scheme)
+        except OAuthError:
+            return False  # nothing is known; the refresh that follows will tell
+        if probed.status == 401:
+            remember(watch, probed.body)
+        return probed.vouches
+
+
+def said_lately(key: ConnectionKey, watch: Watch, generation: int) -> NotUsable:
+    """What the last recovery has shown, for a 401 that comes soon after it."""
+    return vouched(key) if watch.vouched == generation else unexplained(key)
+
+
+def unexplained(key: ConnectionKey) -> NotUsable:
+    """A 401 for which neither the check nor the refresh has a remedy."""
+    return dead(key, f"the provider answers 401 to {key}, and a refresh does not help", proven=False)
+
+
+def remember(watch: Watch, body: bytes) -> None:
+    """Keep a 401's body to repeat it to the child, unless it quotes the credential."""
+    if watch.record and value_of(watch.record.value).get_secret_value().encode() not in body:
+        watch.circuit.remember(body)

@@ -1,0 +1,49 @@
+"""How long to wait after a failed refresh, and what is worth another try."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from oauth.errors import OAuthError, ProviderUnavailable
+
+TRIES: Final = 3
+"""Requests to the token endpoint in one refresh, for a connection that breaks once in a while."""
+
+FIRST_WAIT: Final = 0.5
+"""Seconds before the second try; doubled before each further one."""
+
+RETRY_BUDGET: Final = 10.0
+"""Seconds from the first request within which another may begin.
+
+Other processes wait for the lock meanwhile: with one exchange on top (`client.TOTAL_TIMEOUT`) it must
+stay below the keeper's LOCK_WAIT.
+"""
+
+FAILURE_PAUSE: Final = 10.0
+"""Seconds after a failed refresh in which nobody tries again; doubled for each failure in a row."""
+
+LONGEST_PAUSE: Final = 300.0
+"""Seconds; an outage of an hour costs the provider less than 20 refreshes, and ends for us soon after."""
+
+LONGEST_OBEYED: Final = 3600.0
+"""Seconds of a provider's Retry-After that are believed; a mistake there must not end a run of days."""
+
+
+def wait_before_retry(error: OAuthError, tries: int, spent: float, random: float) -> float | None:
+    """Seconds until the next request of the same refresh; None to give it up.
+
+    `tries` were made, `spent` seconds ago the first began. `random`, of [0, 1), keeps processes that
+    failed together from asking together.
+    """
+    if not isinstance(error, ProviderUnavailable) or error.again is None or tries >= TRIES:
+        return None
+    wait = max(error.again, FIRST_WAIT * 2.0 ** (tries - 1)) * (1 + random / 2)
+    return wait if spent + wait <= RETRY_BUDGET else None
+
+
+def pause_after(error: Exception, failures: int) -> float:
+    """Seconds until the next refresh may begin; `failures` in a row, this one included."""
+    pause = min(LONGEST_PAUSE, FAILURE_PAUSE * 2.0 ** min(failures - 1, 10))
+    if isinstance(error, ProviderUnavailable) and error.again is not None:
+        pause = max(pause, min(LONGEST_OBEYED, error.again))
+    return pause

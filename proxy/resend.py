@@ -1,0 +1,59 @@
+"""Sends a request once more, with another credential, when the first one was answered 401."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from proxy.model import Origin
+from proxy.slots import Headers, values
+
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of an answer that is held for the child; a longer one is given up, and the 401 passed on."""
+
+_FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"connection", b"keep-alive"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """The answer to a request that was sent again."""
+
+    status: int
+    headers: Headers
+    body: bytes = field(repr=False)
+
+
+Resend = Callable[[Origin, str, str, Headers], Coroutine[Any, Any, Resent | None]]
+"""Sends method, path and headers to an origin; None where there is no usable answer."""
+
+
+def is_repeatable(method: str, headers: Headers) -> bool:
+    """Whether a request has no body, which would be gone, and nothing that outlives its answer."""
+    lengths = values(headers, b"content-length")
+    bodiless = all(value.strip() == b"0" for value in lengths) and not values(headers, b"transfer-encoding")
+    return bodiless and not values(headers, b"upgrade") and method != "HEAD"
+
+
+def resend_over(http: httpx.AsyncClient) -> Resend:
+    """Resend with a client that verifies certificates and follows no redirects."""
+
+    async def resend(origin: Origin, method: str, path: str, headers: Headers) -> Resent | None:
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        url = httpx.URL(scheme="https", host=host, port=origin.port, raw_path=path.encode("latin-1"))
+        kept = [pair for pair in headers if pair[0].lower() not in _FRAMING]
+        try:
+            async with http.stream(method, url, headers=kept, follow_redirects=False) as response:
+                body = bytearray()
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MAX_ANSWER:
+                        return None
+                answered = tuple(pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING)
+                return Resent(response.status_code, answered, bytes(body))
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return None
+
+    return resend

@@ -1,0 +1,108 @@
+"""Many minutes of random bodies, cuts and encodings against the scrubber; the seed is printed."""
+
+import base64
+import os
+import random
+import time
+from urllib.parse import quote
+
+import pytest
+
+from proxy.scrub import Needle, Scrubber
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "600"))
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-~+/="
+PLACEHOLDER = b"authsome-proxy-managed"
+
+
+def escaped(random_: random.Random, secret: str) -> bytes:
+    """The secret with each character in a form of its own."""
+    forms = (
+        "{}",
+        "%{:02x}",
+        "%{:02X}",
+        "%25{:02X}",
+        "\\u{:04x}",
+        "\\u{:04X}",
+        "\\x{:02x}",
+        "&#{};",
+        "&#x{:x};",
+    )
+
+    def one(letter: str) -> str:
+        form = random_.choice(forms)
+        return form.format(letter if form == "{}" else ord(letter))
+
+    return "".join(map(one, secret)).encode()
+
+
+def spelled(random_: random.Random, secret: str) -> bytes:
+    """One of the ways in which a server could hand it back."""
+    raw = secret.encode()
+    match random_.randrange(5):
+        case 0:
+            return raw
+        case 1:
+            before = random_.randbytes(random_.randrange(7))
+            encode = random_.choice([base64.b64encode, base64.urlsafe_b64encode])
+            return encode(before + raw + random_.randbytes(random_.randrange(7)))
+        case 2:
+            return quote(secret, safe="").encode()
+        case 3:
+            return b"Bearer " + raw
+        case _:
+            return escaped(random_, secret)
+
+
+def noise(random_: random.Random, secret: str) -> bytes:
+    """Text that is near to the secret, and is not it."""
+    match random_.randrange(4):
+        case 0:
+            return random_.randbytes(random_.randrange(200))
+        case 1:
+            return secret[: random_.randrange(len(secret))].encode()
+        case 2:
+            return escaped(random_, secret[: random_.randrange(len(secret))])
+        case _:
+            return random_.choice([b"%", b"\\u00", b"&#x", b"%2", b"\\", b"&", b"\n\n"]) * random_.randrange(
+                4
+            )
+
+
+def cut(random_: random.Random, text: bytes) -> list[bytes]:
+    if random_.random() < 0.2:
+        return [bytes([byte]) for byte in text]
+    places = sorted(random_.randrange(len(text) + 1) for _ in range(random_.randrange(6)))
+    return [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
+
+
+@pytest.mark.heavy
+def test_no_cut_and_no_spelling_lets_a_credential_through() -> None:
+    seed = random.randrange(2**32)
+    random_ = random.Random(seed)
+    end, rounds, found, untouched = time.monotonic() + SECONDS, 0, 0, 0
+    while time.monotonic() < end:
+        secret = "".join(random_.choices(ALPHABET, k=random_.randrange(16, 73)))
+        needle = Needle(secret)
+        for _ in range(200):
+            parts = [noise(random_, secret) for _ in range(random_.randrange(5))]
+            holds = random_.random() < 0.5
+            if holds:
+                parts.insert(random_.randrange(len(parts) + 1), spelled(random_, secret))
+            text = b"".join(parts)
+            scrubber = Scrubber([needle], PLACEHOLDER)
+            clean = b"".join([*map(scrubber.feed, cut(random_, text)), scrubber.finish()])
+            context = f"seed {seed}, round {rounds}, secret {secret!r}, text {text!r}"
+            assert needle.find(clean) is None, context
+            assert secret.encode() not in clean, context
+            assert len(clean) == len(text), context
+            if needle.find(text) is None:
+                assert clean == text, context
+                untouched += 1
+            assert scrubber.found or not holds, context
+            found += scrubber.found
+            rounds += 1
+    print(f"\nscrub fuzz: {rounds} bodies in {SECONDS:.0f} s, seed {seed}")
+    print(f"{found} held a credential, {untouched} held none and came out untouched")
+    assert found
+    assert untouched

@@ -1,0 +1,77 @@
+"""Locks as files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.vault.samples import TOKENS, WORK, contents
+from tests.vault.worker import open_vault
+from vault.errors import StorageUnavailable
+from vault.keys import KeyFile
+from vault.locks import FileLocks
+from vault.model import Versioned
+from vault.storage import SqliteStorage
+from vault.vault import Vault
+
+
+def refusing(number: int, calls: int = 0) -> Callable[[int, int], None]:
+    """A flock that works so often and then is as on a file system without locks."""
+    left = [calls]
+
+    def flock(handle: int, how: int) -> None:
+        if left[0] == 0:
+            raise OSError(number, "ignored")
+        left[0] -= 1
+        fcntl.flock(handle, how)
+
+    return flock
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_a_clear_error_and_nothing_is_lost(home: Path, number: int) -> None:
+    with open_vault(home, create=True) as vault:
+        vault.put_connection(WORK, TOKENS, expected=None)
+    before = contents(home)
+
+    with pytest.raises(StorageUnavailable) as caught:
+        SqliteStorage(home / "vault.db", flock=refusing(number))
+    assert str(caught.value).endswith("/locks/setup: the file system has no locks")
+    assert "local disk" in caught.value.hint
+    assert contents(home) == before
+
+
+def test_a_lock_that_cannot_be_had_is_not_taken_for_one_that_is_held(home: Path) -> None:
+    storage = SqliteStorage(home / "vault.db", flock=refusing(errno.ENOLCK, calls=1))
+    with pytest.raises(StorageUnavailable, match="has no locks"):
+        Vault.open(storage, KeyFile(home / "master.key"), create=True)
+    assert not (home / "master.key").exists()
+
+
+def test_the_same_with_locks_works(home: Path) -> None:
+    storage = SqliteStorage(home / "vault.db", flock=fcntl.flock)
+    with Vault.open(storage, KeyFile(home / "master.key"), create=True) as vault:
+        vault.put_connection(WORK, TOKENS, expected=None)
+        with vault.lock(WORK, 1.0):
+            assert vault.connection(WORK) == Versioned(TOKENS, 1)
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    locks = FileLocks(tmp_path / "locks")
+    (tmp_path / "locks" / "name").symlink_to(tmp_path / "victim")
+
+    with pytest.raises(StorageUnavailable), locks.hold("name", 0, "it"):
+        pytest.fail("followed")
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_lock_file_stays_and_is_private(tmp_path: Path) -> None:
+    with FileLocks(tmp_path / "locks").hold("name", 0, "it"):
+        pass
+    assert os.listdir(tmp_path / "locks") == ["name"]
+    assert (tmp_path / "locks" / "name").stat().st_mode & 0o777 == 0o600

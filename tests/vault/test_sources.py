@@ -1,0 +1,316 @@
+"""Where a vault's key may come from, and the key file while it is changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from argon2.low_level import Type, hash_secret_raw
+
+from tests.vault.processes import ROOT
+from tests.vault.sources import CHEAP, ForgetfulKeyring, MemoryKeyring, opened, piped, typed
+from vault.descriptor import KeyDescriptor
+from vault.errors import FormatTooNew, KeyUnavailable, LoosePermissions
+from vault.keys import KeyFile, KeySource, NewKey, key_text
+from vault.os_keyring import SERVICE, Keyring
+from vault.passphrase import RFC_9106_SECOND
+from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, wrap
+
+KEY = bytes(range(32))
+PHRASE = "CANARY-correct-horse"
+
+
+def slot_of(made: NewKey) -> Slot:
+    return wrap(made.key, bytes(12), bytes(32), made.origin, 0)
+
+
+class TestKeyFile:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "home" / "master.key"
+
+    def test_a_staged_key_is_beside_the_present_one_and_both_can_be_unlocked(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        staged = KeyFile(path).stage(slot_of(present))
+
+        assert staged.key != present.key
+        assert KeyFile(path).unlock(slot_of(present)) == present.key
+        assert KeyFile(path).unlock(slot_of(staged)) == staged.key
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+    @pytest.mark.parametrize("chosen", ["present", "staged"])
+    def test_settling_keeps_the_key_that_the_slot_names_and_no_other(self, path: Path, chosen: str) -> None:
+        keys = {"present": KeyFile(path).create()}
+        keys["staged"] = KeyFile(path).stage(slot_of(keys["present"]))
+        assert KeyFile(path).unsettled
+
+        KeyFile(path).settle(slot_of(keys[chosen]))
+        assert not KeyFile(path).unsettled
+        assert KeyFile(path).load() == keys[chosen].key
+        assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("moved", [False, True])
+    def test_a_key_that_is_left_can_be_unlocked_until_that_is_settled(self, path: Path, moved: bool) -> None:
+        present = KeyFile(path).create()
+        KeyFile(path).leave(slot_of(present))
+        assert KeyFile(path).unlock(slot_of(present)) == present.key
+
+        KeyFile(path).settle(slot_of(NewKey(KEY, FromDescriptor()) if moved else present))
+        assert path.exists() is not moved
+        assert not KeyFile(path).unsettled
+
+    def test_only_the_key_that_the_slot_names_is_left(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        KeyFile(path).leave(slot_of(NewKey(KEY, FromFile())))
+
+        assert KeyFile(path).load() == present.key
+        assert not KeyFile(path).unsettled
+
+    @pytest.mark.parametrize("content", [b"", b"authsome-key-1:AAAA", b"\xff" * 5000])
+    def test_a_staged_key_that_was_cut_off_hides_nothing_and_is_cleaned_up(
+        self, path: Path, content: bytes
+    ) -> None:
+        present = KeyFile(path).create()
+        pending = path.with_name("master.key.pending")
+        pending.touch(mode=0o600)
+        pending.write_bytes(content)
+
+        assert KeyFile(path).unlock(slot_of(present)) == present.key
+        KeyFile(path).settle(slot_of(present))
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_a_staged_key_that_others_may_read_is_refused(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        staged = KeyFile(path).stage(slot_of(present))
+        path.with_name("master.key.pending").chmod(0o644)
+
+        with pytest.raises(LoosePermissions):
+            KeyFile(path).unlock(slot_of(staged))
+
+    def test_another_vaults_key_is_refused(self, path: Path) -> None:
+        KeyFile(path).create()
+        with pytest.raises(KeyUnavailable, match="is not the one"):
+            KeyFile(path).unlock(slot_of(NewKey(KEY, FromFile())))
+
+    def test_a_key_whose_change_was_cut_off_is_found_when_the_database_is_lost(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        KeyFile(path).leave(slot_of(present))
+
+        assert KeyFile(path).create() == present
+        assert KeyFile(path).load() == present.key
+
+    def test_a_key_may_lie_in_a_folder_that_others_can_enter(self, tmp_path: Path) -> None:
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets").chmod(0o755)
+
+        made = KeyFile(tmp_path / "secrets" / "key").create()
+        assert KeyFile(tmp_path / "secrets" / "key").unlock(slot_of(made)) == made.key
+
+
+class TestPassphrase:
+    def test_the_profile_is_the_second_recommended_option_of_rfc_9106(self) -> None:
+        assert (RFC_9106_SECOND.iterations, RFC_9106_SECOND.lanes) == (3, 4)
+        assert RFC_9106_SECOND.memory_kib == 64 * 1024
+
+    def test_the_key_is_what_another_implementation_of_argon2id_derives(self) -> None:
+        made = typed(PHRASE, profile=RFC_9106_SECOND).create()
+
+        assert isinstance(made.origin, FromPassphrase)
+        assert made.key == hash_secret_raw(
+            PHRASE.encode(), bytes.fromhex(made.origin.salt), 3, 65536, 4, 32, Type.ID
+        )
+
+    def test_the_same_passphrase_opens_and_another_does_not(self) -> None:
+        made = typed(PHRASE).create()
+
+        assert typed(PHRASE).unlock(slot_of(made)) == made.key
+        for wrong in (PHRASE + " ", PHRASE[:-1], "", PHRASE.lower()):
+            with pytest.raises(KeyUnavailable, match="the passphrase is wrong") as caught:
+                typed(wrong).unlock(slot_of(made))
+            assert "CANARY" not in repr(caught.value) + caught.value.hint
+
+    def test_the_slot_says_what_it_cost_and_the_profile_of_later_versions_does_not_matter(self) -> None:
+        made = typed(PHRASE, profile=CHEAP).create()
+
+        assert typed(PHRASE, profile=RFC_9106_SECOND).unlock(slot_of(made)) == made.key
+
+    def test_two_keys_from_one_passphrase_differ(self) -> None:
+        assert typed(PHRASE).create().key != typed(PHRASE).create().key
+
+    def test_a_passphrase_is_the_same_however_the_keyboard_encodes_it(self) -> None:
+        made = typed("Zürich-Zürich").create()
+        assert typed("Zu\u0308rich-Zu\u0308rich").unlock(slot_of(made)) == made.key
+
+    def test_a_short_passphrase_is_refused(self) -> None:
+        typed("12345678").create()
+        with pytest.raises(KeyUnavailable, match="too short"):
+            typed("1234567").create()
+
+    def test_who_was_asked_once_is_not_asked_again(self) -> None:
+        source = typed(PHRASE)
+        made = source.create()
+
+        assert source.unlock(slot_of(made)) == made.key
+        with pytest.raises(KeyUnavailable, match="wrong"):
+            source.unlock(slot_of(typed(f"another {PHRASE}").create()))
+
+    def test_a_slot_of_another_kind_asks_nothing(self) -> None:
+        with pytest.raises(KeyUnavailable, match="not opened by a passphrase"):
+            typed().unlock(slot_of(NewKey(KEY, FromFile())))
+
+
+class TestDescriptor:
+    def test_a_key_file_and_a_pipe_give_a_key(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(key_text(KEY))
+
+        for number in (opened(tmp_path / "key"), piped(key_text(KEY)), piped(key_text(KEY).strip())):
+            assert KeyDescriptor(number).create() == NewKey(KEY, FromDescriptor())
+
+    def test_the_descriptor_is_closed_once_it_is_read_and_the_key_remembered(self) -> None:
+        number = piped(key_text(KEY))
+        source = KeyDescriptor(number)
+        made = source.create()
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+        assert source.unlock(slot_of(made)) == KEY
+
+    def test_it_opens_a_vault_whose_key_is_kept_elsewhere_if_it_is_the_right_one(self) -> None:
+        slot = slot_of(NewKey(KEY, FromFile()))
+
+        assert KeyDescriptor(piped(key_text(KEY))).unlock(slot) == KEY
+        with pytest.raises(KeyUnavailable, match="is not this vault's"):
+            KeyDescriptor(piped(key_text(bytes(32)))).unlock(slot)
+
+    def test_the_present_key_is_not_taken_for_a_new_one(self) -> None:
+        with pytest.raises(KeyUnavailable, match="is the present one"):
+            KeyDescriptor(piped(key_text(KEY))).stage(slot_of(NewKey(KEY, FromFile())))
+
+    @pytest.mark.parametrize("content", [b"", b"CANARY", bytes(32), b"CANARY" * 2000])
+    def test_what_is_no_key_is_refused_and_not_quoted(self, content: bytes) -> None:
+        with pytest.raises(KeyUnavailable) as caught:
+            KeyDescriptor(piped(content)).create()
+        assert "CANARY" not in str(caught.value) + caught.value.hint
+
+    def test_a_newer_key_is_called_newer(self) -> None:
+        with pytest.raises(FormatTooNew):
+            KeyDescriptor(piped(b"authsome-key-2:AAAA")).create()
+
+    def test_a_descriptor_that_cannot_be_read_is_a_clear_error(self, tmp_path: Path) -> None:
+        number = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT, 0o600)
+        with pytest.raises(KeyUnavailable, match="cannot be read"):
+            KeyDescriptor(number).create()
+
+
+class TestKeyring:
+    @pytest.fixture
+    def backend(self) -> MemoryKeyring:
+        return MemoryKeyring()
+
+    @pytest.fixture
+    def source(self, backend: MemoryKeyring) -> Keyring:
+        return Keyring(lambda: backend)
+
+    def test_a_key_is_kept_under_the_vaults_own_name(self, source: Keyring, backend: MemoryKeyring) -> None:
+        made = source.create()
+
+        assert isinstance(made.origin, FromKeyring)
+        assert backend.kept == {(SERVICE, made.origin.entry): key_text(made.key).decode().strip()}
+        assert source.unlock(slot_of(made)) == made.key
+
+    def test_two_vaults_do_not_share_a_place(self, source: Keyring, backend: MemoryKeyring) -> None:
+        source.create()
+        source.create()
+        assert len(backend.kept) == 2
+
+    @pytest.mark.parametrize("chosen", ["present", "staged"])
+    def test_settling_keeps_the_key_that_the_slot_names_and_no_other(
+        self, source: Keyring, backend: MemoryKeyring, chosen: str
+    ) -> None:
+        keys = {"present": source.create()}
+        keys["staged"] = source.stage(slot_of(keys["present"]))
+        for made in keys.values():
+            assert source.unlock(slot_of(made)) == made.key
+
+        source.settle(slot_of(keys[chosen]), slot_of(keys["present"]))
+        assert len(backend.kept) == 1
+        assert source.unlock(slot_of(keys[chosen])) == keys[chosen].key
+
+    def test_what_a_killed_change_left_is_overwritten_by_the_next(
+        self, source: Keyring, backend: MemoryKeyring
+    ) -> None:
+        present = source.create()
+        source.stage(slot_of(present))
+        staged = source.stage(slot_of(present))
+
+        source.settle(slot_of(staged), slot_of(present))
+        assert len(backend.kept) == 1
+        assert source.unlock(slot_of(staged)) == staged.key
+
+    def test_nothing_stays_in_a_keyring_that_is_left(self, source: Keyring, backend: MemoryKeyring) -> None:
+        present = source.create()
+        source.stage(slot_of(present))
+        source.settle(slot_of(NewKey(KEY, FromFile())), slot_of(present))
+        assert backend.kept == {}
+
+    def test_a_key_that_is_gone_or_another_is_a_clear_error(
+        self, source: Keyring, backend: MemoryKeyring
+    ) -> None:
+        slot = slot_of(source.create())
+        backend.kept = dict.fromkeys(backend.kept, key_text(KEY).decode())
+        with pytest.raises(KeyUnavailable, match="is not the one"):
+            source.unlock(slot)
+        backend.kept = {}
+        with pytest.raises(KeyUnavailable, match="the keyring has no key"):
+            source.unlock(slot)
+
+    def test_a_keyring_that_keeps_nothing_is_noticed_at_once(self) -> None:
+        with pytest.raises(KeyUnavailable, match="has no key"):
+            Keyring(ForgetfulKeyring).create()
+
+    def test_a_machine_without_a_keyring_is_a_clear_error(self) -> None:
+        script = (
+            "import keyring; from keyring.backends.fail import Keyring as Fail; keyring.set_keyring(Fail());"
+            "from vault.os_keyring import Keyring; Keyring().create()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert "KeyUnavailable: the system's keyring refused" in done.stderr
+
+    def test_without_the_package_the_error_says_what_to_install(self) -> None:
+        script = (
+            "import sys; sys.modules['keyring'] = None\n"
+            "from vault.errors import KeyUnavailable; from vault.os_keyring import Keyring\n"
+            "try: Keyring().create()\n"
+            "except KeyUnavailable as error: print(error, '|', error.hint)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout == (
+            "the package 'keyring' is not installed |"
+            " install 'authsome-proxy[keyring]', or use another key source\n"
+        )
+
+    def test_the_package_is_imported_only_when_it_is_used(self) -> None:
+        script = "import sys, launcher.app, vault.os_keyring; print('keyring' in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("made", [NewKey(KEY, FromFile())])
+def test_no_key_is_shown(made: NewKey) -> None:
+    assert "x04" not in repr(made)
+    assert repr(made) == "NewKey(origin=FromFile(source='file'))"
+
+
+def test_every_source_fits_the_protocol(tmp_path: Path) -> None:
+    sources: list[KeySource] = [KeyFile(tmp_path / "key"), typed(), KeyDescriptor(99), Keyring()]
+    assert [source.unsettled for source in sources] == [False] * 4

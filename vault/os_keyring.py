@@ -1,0 +1,122 @@
+"""A key source in the operating system's keyring, through the optional package `keyring`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from vault.envelope import KEY_BYTES
+from vault.errors import KeyUnavailable
+from vault.keys import NewKey, key_text, parse_key
+from vault.slot import FromKeyring, Slot, key_id
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
+
+SERVICE: Final = "authsome"
+"""Under what the keyring lists our keys."""
+
+_NO_KEYRING: Final = "install 'authsome-proxy[keyring]', or use another key source"
+_LOCKED: Final = "unlock the keyring, or use another key source"
+
+
+def system_keyring() -> KeyringBackend:
+    """The keyring that the package `keyring` chooses. Raises: KeyUnavailable."""
+    try:
+        import keyring
+    except ModuleNotFoundError as exc:
+        raise KeyUnavailable("the package 'keyring' is not installed", _NO_KEYRING) from exc
+    return keyring.get_keyring()
+
+
+class Keyring:
+    """One vault has two places in the keyring; a change of key writes the one that is not in use.
+
+    A keyring cannot be searched, so what a killed process left over must be found by name.
+    """
+
+    def __init__(
+        self,
+        backend: Callable[[], KeyringBackend] = system_keyring,
+        randbytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._backend = backend
+        self._randbytes = randbytes
+
+    def create(self) -> NewKey:
+        return self._stored(f"{self._randbytes(8).hex()}-1")
+
+    def unlock(self, slot: Slot) -> bytes:
+        if not isinstance(slot.origin, FromKeyring):
+            raise KeyUnavailable("this vault's key is not in the keyring", "see 'authsome vault key'")
+        key = self._read(slot.origin.entry)
+        if key_id(key) != slot.key_id:
+            raise KeyUnavailable(
+                "the key in the keyring is not the one that this vault was made with",
+                "restore the keyring, or restore the vault from a backup",
+            )
+        return key
+
+    def stage(self, present: Slot) -> NewKey:
+        match present.origin:
+            case FromKeyring(entry=entry):
+                return self._stored(_sibling(entry))
+            case _:
+                return self.create()
+
+    def leave(self, present: Slot) -> None:
+        """The key stays where it is until the vault is written."""
+
+    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+        if isinstance(slot.origin, FromKeyring):
+            self._delete(_sibling(slot.origin.entry))
+        elif former is not None and isinstance(former.origin, FromKeyring):
+            for entry in (former.origin.entry, _sibling(former.origin.entry)):
+                self._delete(entry)
+
+    @property
+    def unsettled(self) -> bool:
+        return False  # a look would cost more than the next change of key, which overwrites what is left
+
+    def _stored(self, entry: str) -> NewKey:
+        made = NewKey(os.urandom(KEY_BYTES), FromKeyring(entry=entry))
+        with _errors_mapped():
+            self._backend().set_password(SERVICE, entry, key_text(made.key).decode().strip())
+        if self._read(entry) != made.key:  # a backend that keeps nothing is not noticed otherwise
+            raise KeyUnavailable("the keyring did not keep the key", _LOCKED)
+        return made
+
+    def _read(self, entry: str) -> bytes:
+        with _errors_mapped():
+            text = self._backend().get_password(SERVICE, entry)
+        if text is None:
+            raise KeyUnavailable(
+                f"the keyring has no key {SERVICE}/{entry}",
+                "unlock or restore the keyring; without the key the stored connections cannot be opened",
+            )
+        return parse_key(text.encode(), f"{SERVICE}/{entry} in the keyring", "restore the keyring")
+
+    def _delete(self, entry: str) -> None:
+        from keyring.errors import PasswordDeleteError
+
+        with _errors_mapped(), suppress(PasswordDeleteError):  # it is not there
+            self._backend().delete_password(SERVICE, entry)
+
+
+def _sibling(entry: str) -> str:
+    return f"{entry[:-1]}{'2' if entry.endswith('1') else '1'}"
+
+
+@contextmanager
+def _errors_mapped() -> Iterator[None]:
+    try:
+        from keyring.errors import KeyringError
+    except ModuleNotFoundError as exc:
+        raise KeyUnavailable("the package 'keyring' is not installed", _NO_KEYRING) from exc
+    try:
+        yield
+    except KeyringError as exc:
+        # Not its own text: a backend may quote what it was given.
+        raise KeyUnavailable("the system's keyring refused", _LOCKED) from exc
