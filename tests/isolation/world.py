@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from launcher.isolation.plan import SANDBOX_SCRATCH
 from tests.isolation.launch import Order
 
 ROOT: Final = Path(__file__).parents[2]
@@ -69,7 +70,11 @@ class World:
             uid=self.uid,
             folder=str(self.home / "project"),
         )
-        return replace(order, **more)  # type: ignore[arg-type]
+        order = replace(order, **more)  # type: ignore[arg-type]
+        if any(ROOT.is_relative_to(folder) for folder, _ in SANDBOX_SCRATCH):
+            # A sandbox has a folder of its own there; the attacks are to be read all the same.
+            order = replace(order, writable=(*order.writable, str(ROOT)))
+        return order
 
     def command(self, order: Order) -> list[str]:
         return [sys.executable, "-m", "tests.isolation.launch", json.dumps(asdict(order))]
