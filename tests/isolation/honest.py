@@ -310,10 +310,10 @@ OUTSIDE: Final = {
         python("import os, socket\nc = socket.socket(1); c.connect(os.environ['PATH_SOCKET']); c.recv(100)")
     ),
     "a signal to a process outside": Action('kill -0 "$DAEMON"'),
-    "another terminal of the user": Action('test -w "$TERMINAL"'),
+    "another terminal of the user": Action(': >> "$TERMINAL"'),
     "files outside of the project": Action('echo x > "${TEMPORARY%/*}/outside"'),
     "files in the home folder that stay": Action("echo kept > ~/kept"),
-    "authsome itself": Action('test -r "$VAULT/vault.db"'),
+    "authsome itself": Action('head -c 9 "$VAULT/vault.db"'),
 }
 """What reaches out of the run: here the levels differ, and must as the documentation says."""
 
