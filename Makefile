@@ -10,13 +10,14 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test heavy lint browser readme lock clean
+.PHONY: help setup demo test heavy load lint browser readme lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
 	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
 	@echo "make test      run the tests that need no browser"
 	@echo "make heavy     run what takes minutes: kills in the middle of things, load, fuzz"
+	@echo "make load      ten minutes of requests over many token lifetimes"
 	@echo "make browser   run the tests that drive a real Chromium"
 	@echo "make lint      check style and types"
 	@echo "make readme    write the command reference into README.md"
@@ -38,6 +39,9 @@ lint: $(STAMP)
 
 heavy: $(STAMP)
 	$(PYTHON) -m pytest -q -s -m heavy $(ARGS)
+
+load: $(STAMP)
+	LOAD_SECONDS=600 $(PYTHON) -m pytest -q -s -m heavy tests/heavy/test_load.py -k lives
 
 browser: $(STAMP)
 	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \
