@@ -130,7 +130,7 @@ def test_the_lock_pins_and_hashes_everything_declared_and_names_no_address() -> 
 @pytest.mark.parametrize(
     "line",
     [
-        "--index-url https://pypi.org/simple",
+        "--index-url https://index.example/simple",
         "--find-links /opt/wheels",
         "click>=8.1",
         "click==8.1.8",

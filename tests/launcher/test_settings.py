@@ -6,7 +6,7 @@ from launcher.errors import ExitCode, UsageProblem
 from launcher.settings import ConnectTo, Settings, parse_connect_to, read_settings
 
 HOME = Path("/home/nelly")
-HERE = Path("/work")
+HERE = Path("/here")
 
 
 def read(environ: dict[str, str], profile: str | None = None, connect_to: tuple[str, ...] = ()) -> Settings:
@@ -25,7 +25,7 @@ def test_without_variables_everything_is_in_dot_authsome_and_the_default_profile
 
 @pytest.mark.parametrize(
     ("value", "home"),
-    [("/srv/a", "/srv/a"), ("a", "/work/a"), ("~/a", "/home/nelly/a"), ("", "/home/nelly/.authsome")],
+    [("/srv/a", "/srv/a"), ("a", "/here/a"), ("~/a", "/home/nelly/a"), ("", "/home/nelly/.authsome")],
 )
 def test_authsome_home_may_be_absolute_relative_or_below_the_users_home(value: str, home: str) -> None:
     assert read({"AUTHSOME_HOME": value}).home == Path(home)
@@ -102,7 +102,7 @@ def test_an_empty_half_stands_for_what_was_asked_for() -> None:
 
 def test_a_key_file_may_be_elsewhere() -> None:
     assert read({"AUTHSOME_KEY_FILE": "/run/secrets/key"}).key_file == Path("/run/secrets/key")
-    assert read({"AUTHSOME_KEY_FILE": "key"}).key_file == Path("/work/key")
+    assert read({"AUTHSOME_KEY_FILE": "key"}).key_file == Path("/here/key")
     assert read({"AUTHSOME_KEY_FILE": "~/key"}).key_file == Path("/home/nelly/key")
     assert read({"AUTHSOME_KEY_FILE": ""}).key_file == HOME / ".authsome" / "master.key"
 
