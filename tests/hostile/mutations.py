@@ -1,0 +1,415 @@
+"""The protections, each with the edit of the source that removes it and the attacks that then come through.
+
+Data alone. An edit is a file, a text that is in it once, and what it becomes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+Edit = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    protection: str
+    edit: Edit
+    attacks: tuple[str, ...]
+    """At least one of them gets another verdict than before."""
+    level: str = "none"
+    options: tuple[str, ...] = ()
+    given: Edit | None = None
+    """A fault that is there before and after."""
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.protection}"
+
+
+POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
+PLAN, ENTER, SURVEY = (
+    "launcher/isolation/plan.py",
+    "launcher/isolation/enter.py",
+    "launcher/isolation/survey.py",
+)
+UNVALIDATED: Final = (
+    "proxy/handler.py",
+    'opts.add_option("validate_inbound_headers", bool, True, "")',
+    'opts.add_option("validate_inbound_headers", bool, False, "")',
+)
+ONLY_ME: Final = ("--allow", "GET /api/*/users/@me")
+
+
+def tunnels(*names: str) -> tuple[str, ...]:
+    return tuple(f"tunnel: {name}" for name in names)
+
+
+def inside(*names: str) -> tuple[str, ...]:
+    return tuple(f"inside: {name}" for name in names)
+
+
+def endpoints(*names: str) -> tuple[str, ...]:
+    return tuple(f"endpoint: {name}" for name in names)
+
+
+def limits(*names: str) -> tuple[str, ...]:
+    return tuple(f"limits: {name}" for name in names)
+
+
+def echoes(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"echo: {number}" for number in numbers)
+
+
+WIRE: Final = (
+    Mutation(
+        "the server name is that of the host",
+        (POLICY, 'if canonical_host(target.client_sni or "") != host or', "if False and"),
+        tunnels("discord, sni evil", "discord, no sni"),
+    ),
+    Mutation(
+        "the Host field names the host",
+        (
+            POLICY,
+            'named[0].decode("latin-1").strip(" \\t"), 443) != target.origin',
+            '"discord.com", 443) is None',
+        ),
+        tunnels("discord, host evil"),
+    ),
+    Mutation(
+        "the Host field names the port",
+        (
+            POLICY,
+            'parse_authority(named[0].decode("latin-1").strip(" \\t"), 443) != target.origin',
+            '(parse_authority(named[0].decode("latin-1"), 443) or rules).host != host',
+        ),
+        inside("host with another port"),
+    ),
+    Mutation(
+        "there is one Host field",
+        (POLICY, "if len(named) != 1 or", "if not named or"),
+        tunnels("two hosts"),
+        given=UNVALIDATED,
+    ),
+    Mutation(
+        "the request line is in origin form",
+        (POLICY, 'if target.authority or not target.path.startswith("/"):', "if False:"),
+        tunnels("absolute form"),
+    ),
+    Mutation(
+        "methods that echo are not forwarded",
+        (POLICY, "if target.method.upper() in ECHOING_METHODS:", "if False:"),
+        (*tunnels("trace"), *inside("track")),
+    ),
+    Mutation(
+        "a slot is filled once",
+        (POLICY, "if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):", "if False:"),
+        (*tunnels("two authorizations"), *inside("two credentials, one foreign")),
+    ),
+    Mutation(
+        "headers hold no NUL, CR or LF",
+        (
+            POLICY,
+            "if any(_BROKEN.search(name) or _BROKEN.search(value) for name, value in target.headers):",
+            "if False:",
+        ),
+        (*tunnels("folded header"), *inside("nul in a header", "bare return in a header")),
+    ),
+    Mutation(
+        "headers have a size",
+        (
+            POLICY,
+            "for name, value in target.headers) > MAX_HEADERS:",
+            "for name, value in target.headers) < 0:",
+        ),
+        inside("large headers"),
+    ),
+    Mutation(
+        "a credential never goes in clear text",
+        (POLICY, "return _refuse(Reason.CLEARTEXT,", "str("),
+        ("clear: discord",),
+    ),
+    Mutation(
+        "a credential never goes to a token endpoint",
+        (POLICY, "if path.lower() in {never.lower() for never in rule.never_paths}:", "if False:"),
+        endpoints("/api/oauth2/token"),
+    ),
+    Mutation(
+        "paths compare without case",
+        (
+            POLICY,
+            "if path.lower() in {never.lower() for never in rule.never_paths}:",
+            "if path in rule.never_paths:",
+        ),
+        endpoints("/api/OAuth2/Token"),
+    ),
+    Mutation(
+        "paths that can be read in two ways are refused",
+        (POLICY, 'if b"#" in raw or _AMBIGUOUS.search(decoded) or', "if False and"),
+        (*endpoints("/api/oauth2//token", "/api/./oauth2/token"), *limits("dots")),
+    ),
+    Mutation(
+        "paths compare without parameters",
+        (POLICY, 'plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)', "plain = decoded"),
+        endpoints("/api/oauth2/token;x", "/api/oauth2/token%20"),
+    ),
+    Mutation(
+        "paths compare without a final slash",
+        (POLICY, 'plain.decode("latin-1").rstrip("/")', 'plain.decode("latin-1")'),
+        endpoints("/api/oauth2/token/"),
+    ),
+    Mutation(
+        "a run keeps to its limits",
+        (POLICY, "if not permitted(rule.permits, target.method, path):", "if False:"),
+        limits("other path", "other method"),
+        options=ONLY_ME,
+    ),
+    Mutation(
+        "headers that override the method are not forwarded",
+        (POLICY, "if any(name.lower() in OVERRIDING_HEADERS for name, _ in target.headers):", "if False:"),
+        limits("overridden"),
+        options=ONLY_ME,
+    ),
+    Mutation(
+        "only the whole value of a slot counts",
+        (
+            "proxy/slots.py",
+            're.fullmatch(rb"(?i:%b) +%b" % (re.escape(scheme.encode()), re.escape(placeholder)), text)'
+            " is not None",
+            "placeholder in text",
+        ),
+        inside("token in a longer value"),
+    ),
+    Mutation(
+        "a proxy belongs to its run",
+        (FRONT, "if not self._authorised(request):", "if False:"),
+        ("proxy: no password", "proxy: of another run"),
+    ),
+    Mutation(
+        "the password is compared",
+        (FRONT, "& hmac.compare_digest(password, self._password)", ""),
+        ("proxy: wrong password",),
+    ),
+    Mutation(
+        "the user name is compared",
+        (FRONT, "hmac.compare_digest(user, USER.encode()) &", ""),
+        ("proxy: wrong user",),
+    ),
+    Mutation(
+        "this machine is not dialled",
+        ("proxy/dial.py", "[address for address in addresses if not is_own(address)]", "addresses"),
+        ("abroad: 127.0.0.1",),
+    ),
+    Mutation(
+        "bodies are searched",
+        (ADDON, "response.stream = body or True", "response.stream = True"),
+        (*echoes(0), *inside("honest")),
+    ),
+    Mutation(
+        "headers are searched",
+        (
+            ADDON,
+            "response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))",
+            "pass",
+        ),
+        echoes(14),
+    ),
+    Mutation(
+        "base64 is searched",
+        ("proxy/scrub.py", "self.literals = (raw, *_base64_forms(raw))", "self.literals = (raw,)"),
+        echoes(5, 6, 7, 8),
+    ),
+    Mutation(
+        "escapes are searched",
+        ("proxy/scrub.py", "if _ESCAPED.search(text, start) and", "if False and"),
+        echoes(3, 4),
+    ),
+    Mutation(
+        "what is split is put together",
+        (
+            "proxy/scrub.py",
+            "cut = min((needle.begins(text) for needle in self._needles), default=len(text))",
+            "cut = len(text)",
+        ),
+        echoes(15),
+    ),
+    Mutation(
+        "codings are undone",
+        ("proxy/cleanse.py", "decoders = decoders_for(codings)", "decoders = decoders_for([])"),
+        echoes(10, 11, 12, 13),
+    ),
+    Mutation(
+        "clients are not told of other ways",
+        (ADDON, '_HOP_BY_HOP | {b"alt-svc"}', "_HOP_BY_HOP"),
+        ("alternative service",),
+    ),
+    Mutation(
+        "a fault in a hook refuses the request",
+        ("proxy/handler.py", "self._fail_closed(hook)", "hook"),
+        inside("honest"),
+        given=(POLICY, 'if target.scheme != "https":', "raise RuntimeError\n    if True:"),
+    ),
+    Mutation(
+        "inbound messages are validated",
+        UNVALIDATED,
+        inside("two lengths", "odd transfer coding", "space before the colon", "two transfer codings"),
+    ),
+    Mutation(
+        "no other protocol than HTTP/1.1 is spoken",
+        ("proxy/tls.py", 'raise SSL.Error([("", "", "no application protocol")])', "return offered[0]"),
+        ("http/2",),
+    ),
+    Mutation(
+        "nothing is exported inside of a run",
+        ("launcher/commands/export.py", "if RUN_VARIABLE in os.environ:", "if False:"),
+        ("export",),
+    ),
+    Mutation(
+        "variables of our own are not passed on",
+        ("launcher/environment.py", "and not name.startswith(OWN_PREFIX)", ""),
+        ("own_variables",),
+    ),
+)
+"""Rules of the proxy and of the launcher, which hold at every level."""
+
+ISOLATION: Final = (
+    Mutation(
+        "the vault is hidden",
+        (PLAN, "hidden += [Hide(path), *inside, Seal(path)]", "pass"),
+        ("vault_files",),
+        "guard",
+    ),
+    Mutation(
+        "the vault is hidden",
+        (PLAN, "hidden += [Hide(path), *inside, Seal(path)]", "pass"),
+        ("vault_files",),
+        "sandbox",
+    ),
+    Mutation(
+        "the vault is fenced off",
+        (ENTER, "missing = _fence(plan)", "missing: list[Step] = []"),
+        ("vault_files",),
+        "landlock",
+    ),
+    Mutation(
+        "other paths to the vault are hidden",
+        (
+            SURVEY,
+            "concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]",
+            "pass",
+        ),
+        ("alias_files",),
+        "guard",
+    ),
+    Mutation(
+        "other paths to the vault are fenced off",
+        (
+            SURVEY,
+            "concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]",
+            "pass",
+        ),
+        ("alias_files",),
+        "landlock",
+    ),
+    Mutation(
+        "sockets are masked",
+        (
+            PLAN,
+            "masked = [Mask(path) for path in (*facts.sockets, *facts.devices)"
+            " if path not in wishes.sockets]",
+            "masked: list[Operation] = []",
+        ),
+        ("keyring_daemon", "passed_descriptor", "terminal_server"),
+        "guard",
+    ),
+    Mutation(
+        "unix sockets are refused",
+        (PLAN, "denied=_LIGHT | {Denied.UNIX_SOCKETS, Denied.IO_URING}", "denied=_LIGHT | {Denied.IO_URING}"),
+        ("keyring_daemon", "passed_descriptor"),
+        "landlock",
+    ),
+    Mutation(
+        "io_uring is refused",
+        (
+            PLAN,
+            "fence=Fence.SCOPE,\n                denied=_LIGHT | {Denied.IO_URING}",
+            "fence=Fence.SCOPE,\n                denied=_LIGHT",
+        ),
+        ("rings",),
+        "sandbox",
+    ),
+    Mutation(
+        "terminals are private", (PLAN, "*hidden, Terminals(), *", "*hidden, *"), ("other_terminal",), "guard"
+    ),
+    Mutation(
+        "processes are private", (PLAN, "*([Processes()] if proc else []), ", ""), ("process_names",), "guard"
+    ),
+    Mutation(
+        "processes have a namespace",
+        (PLAN, "everything = spaces | {Namespace.PID}", "everything = spaces"),
+        ("process_names", "process_one"),
+        "guard",
+    ),
+    Mutation(
+        "abstract sockets are fenced off",
+        (ENTER, "missing = _fence(plan)", "missing: list[Step] = []"),
+        ("abstract_socket",),
+        "guard",
+    ),
+    Mutation(
+        "typing into a terminal is refused",
+        (PLAN, "frozenset({Denied.TERMINAL_INPUT, Denied.KEYRING,", "frozenset({Denied.KEYRING,"),
+        ("type_into_terminal", "type_with_high_bits"),
+        "guard",
+    ),
+    Mutation(
+        "sockets to a host are refused",
+        (PLAN, "Denied.KEYRING, Denied.VSOCK,", "Denied.KEYRING,"),
+        ("virtual_socket",),
+        "guard",
+    ),
+    Mutation(
+        "open folders are closed",
+        (ENTER, "    _close_folders()\n    with", "    with"),
+        ("open_folder", "open_folder_directly"),
+        "guard",
+    ),
+    Mutation(
+        "common folders are private",
+        (PLAN, '("/var/tmp", 0o1777), ', ""),
+        ("temporary_file",),
+        "sandbox",
+    ),
+)
+"""Steps of the isolation, in a real run."""
+
+FOR_ROOT: Final = (
+    Mutation(
+        "privileges are given up",
+        (
+            "launcher/isolation/syscalls.py",
+            "    known = _known_capabilities()\n    numbers",
+            "    return\n    known = _known_capabilities()\n    numbers",
+        ),
+        ("unmount_everything", "launcher_environment"),
+        "guard",
+    ),
+    Mutation(
+        "the kernel's settings are frozen",
+        (PLAN, "*frozen)", ")"),
+        ("core_pattern", "kernel_settings"),
+        "guard",
+    ),
+    Mutation(
+        "the kernel's settings are fenced off",
+        (PLAN, '("/proc", "/sys") if facts.uid == 0 else ()', "()"),
+        ("core_pattern", "kernel_settings"),
+        "landlock",
+    ),
+    Mutation(
+        "devices are masked",
+        (PLAN, "(*facts.sockets, *facts.devices)", "facts.sockets"),
+        ("block_device",),
+        "guard",
+    ),
+)
+"""Those that keep root apart alone."""
