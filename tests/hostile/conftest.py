@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile.world import House, house
+from tests.hostile.build import house
+from tests.hostile.world import House
 from tests.isolation.world import USERS
 
 

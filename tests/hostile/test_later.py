@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.build import house
 from tests.hostile.verdicts import LATER, LEVELS
-from tests.hostile.world import House, house
+from tests.hostile.world import House
 from tests.isolation.world import ROOT, USERS
 
 pytestmark = pytest.mark.heavy

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.build import PACKAGES
 from tests.hostile.mutations import FOR_ROOT, ISOLATION, POLICY, WIRE, Edit, Mutation
 from tests.hostile.test_verdicts import echoes
 from tests.hostile.verdicts import expected
-from tests.hostile.world import PACKAGES, House
+from tests.hostile.world import House
 from tests.isolation.world import ROOT
 from tests.standin import Answer, StandIn
 

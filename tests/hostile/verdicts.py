@@ -32,7 +32,6 @@ NOTHING: Final = row(_b, _b, _b, _b)
 INSIDE: Final = row(_n, _b, _n, _b)
 
 MACHINE: Final = {
-    # First, before the program has terminals of its own, of which one would have the same number.
     "other_terminal": row(_o, _b, _o, _b),
     "inside: honest": row("used", "used", "used", "used"),
     "inherited_descriptors": NOTHING,

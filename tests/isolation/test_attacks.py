@@ -15,7 +15,6 @@ OPEN: Final = "open"
 """Reached, or the canary was read."""
 
 VERDICTS: Final = {
-    # First, before the program has terminals of its own, of which one would have the same number.
     "other_terminal": ("landlock",),
     "vault": (),
     "alias": (),

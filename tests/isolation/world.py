@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ ATTACKS: Final = Path(__file__).with_name("attacks.py")
 CANARY: Final = "CANARY-0123456789abcdef"
 ORDINARY: Final = 24001
 """A user id that nobody has."""
+COLUMNS: Final = 4321
+LINES: Final = 1234
+"""The size of the user's other terminal, by which it is known."""
 
 USERS: Final = ["root", "ordinary"] if os.getuid() == 0 else ["self"]
 """As whom everything is tried: as root there are two, otherwise the one who runs the tests."""
@@ -167,6 +171,7 @@ def _daemons(folder: Path) -> Iterator[dict[str, str]]:
     threads.append(threading.Thread(target=_hand_out_datagrams, args=(datagrams,)))
     master, slave = os.openpty()
     os.chown(os.ttyname(slave), _owner(folder), -1)
+    termios.tcsetwinsize(slave, (LINES, COLUMNS))
     with subprocess.Popen(["sleep", "300"], user=_owner(folder)) as daemon:
         for thread in threads:
             thread.start()
@@ -177,6 +182,7 @@ def _daemons(folder: Path) -> Iterator[dict[str, str]]:
                 "LOOPBACK_PORT": str(port),
                 "OUTSIDE": "127.0.0.1",
                 "TERMINAL": os.ttyname(slave),
+                "TERMINAL_SIZE": f"{COLUMNS}x{LINES}",
                 "DAEMON": str(daemon.pid),
             }
         finally:
