@@ -98,6 +98,9 @@ def _one(operation: Operation, kept: Mapping[str, _Kept]) -> None:
                 # Without an index of its own a new instance would share the host's.
                 options = "newinstance,ptmxmode=0666,mode=0620"
                 mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
+                if os.path.ismount("/dev/ptmx"):
+                    # A container's own: it would still make terminals of the covered instance.
+                    mount("/dev/pts/ptmx", "/dev/ptmx", None, MS_BIND)
         case Processes():
             with step(Step.PROCESSES):
                 mount("proc", "/proc", "proc", _QUIET | MS_NOEXEC)

@@ -54,6 +54,10 @@ def become(kind: str) -> None:
             _own_mounts(new_user=True)
             with open("/proc/sys/user/max_user_namespaces", "w") as file:
                 file.write("0")
+        case "container":
+            _own_mounts(new_user=True)
+            mount("devpts", "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666,mode=0620")
+            mount("/dev/pts/ptmx", "/dev/ptmx", None, MS_BIND)
         case _:
             raise ValueError(kind)
 

@@ -82,6 +82,11 @@ def test_guard_works_without_landlock_and_says_what_is_missing(around: World) ->
     assert (ended.status, ended.tried) == (0, [["guard", "ready", [str(Step.SCOPE)]]])
 
 
+@pytest.mark.parametrize("level", ["guard", "sandbox"])
+def test_terminals_work_where_the_way_to_make_them_is_a_mount(around: World, level: str) -> None:
+    assert around.attack(level, ["own_terminal"], host="container") == {"own_terminal": "reached"}
+
+
 @pytest.mark.parametrize(
     ("host", "sandbox", "landlock"),
     [
