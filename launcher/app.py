@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from launcher.errors import LoginNeeded, UsageProblem
 from launcher.key_sources import KeySources
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from oauth.client import OAuthClient
     from oauth.keeper import Keeper
+
+
+LOCK_SECONDS: Final = 60.0
+"""How long a command waits for a refresh of the same connection by another process."""
 
 
 class App:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from launcher import report
-from launcher.app import App, not_connected
+from launcher.app import LOCK_SECONDS, App, not_connected
 from launcher.errors import ExitCode, LoginNeeded, UnknownConnection
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
@@ -21,9 +21,6 @@ from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health
 if TYPE_CHECKING:
     from oauth.client import OAuthClient, Probed
     from oauth.keeper import Keeper
-
-LOCK_SECONDS: Final = 60.0
-"""How long to wait for a refresh of the same connection by another process before the result is stored."""
 
 _Unreadable = (RecordDamaged, FormatTooNew, ProviderUnknown, ProviderInvalid)
 
@@ -74,7 +71,7 @@ def _meaning(found: Health) -> ExitCode:
             return ExitCode.DONE
         case Health.EXPIRING | Health.EXPIRED | Health.REVOKED | Health.SCOPES_LOST | Health.WRONG_CLIENT:
             return ExitCode.LOGIN_NEEDED
-        case Health.UNREACHABLE | Health.DAMAGED:
+        case Health.UNREACHABLE | Health.UNCONFIRMED | Health.DAMAGED:
             return ExitCode.FAILED
         case _:
             assert_never(found)

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "logout",
     "list",
     "check",
+    "confirm",
     "get",
     "inspect",
     "export",

@@ -49,7 +49,7 @@ def _answer(outcome: Outcome) -> Fresh | Unavailable:
 
 def _reason(why: Why) -> Reason:
     match why:
-        case Why.NOT_CONNECTED | Why.LOGIN_NEEDED | Why.DEAD:
+        case Why.NOT_CONNECTED | Why.LOGIN_NEEDED | Why.DEAD | Why.UNCONFIRMED:
             return Reason.LOGIN_NEEDED
         case Why.UNAVAILABLE | Why.VOUCHED:
             return Reason.CREDENTIAL_UNAVAILABLE

@@ -47,6 +47,10 @@ class LoginNeeded(LauncherError):
     exit_code = ExitCode.LOGIN_NEEDED
 
 
+class NotConfirmed(LauncherError):
+    """The definition of a provider has become wider than its user agreed to."""
+
+
 class UnknownConnection(LauncherError):
     """No provider has a connection of that name."""
 

@@ -7,6 +7,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
@@ -14,7 +15,8 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 
 from launcher import report
-from launcher.app import App
+from launcher.app import LOCK_SECONDS, App
+from launcher.confirm import require_confirmed
 from launcher.errors import UsageProblem
 from oauth.flows import LoginResult, browser_login, key_login
 from oauth.outcome import login_command
@@ -22,9 +24,6 @@ from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.errors import Conflict, RecordDamaged
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens
-
-LOCK_SECONDS: Final = 60.0
-"""How long to wait for a refresh of the same connection by another process."""
 
 MAX_SECRET: Final = 16384
 """Characters of a client secret or key; more is a wrong file."""
@@ -53,19 +52,39 @@ def login(app: App, given: LoginInput) -> None:
             _refuse(given.key, {"--key-file": given.key_file})
             client, scopes = _client(auth, given), _scopes(auth, given.scopes)
             # Opened before anybody goes through a login: a vault that is refused must not waste it.
-            stored = app.vault.client(given.key.profile, given.key.provider)
-            connection = asyncio.run(
-                _browser_login(app, given, client or (stored.value if stored else None), scopes)
-            )
+            _require_confirmed(app, given.key, provider)
+            client = client or _stored_client(app, given.key, auth)
+            connection = asyncio.run(_browser_login(app, given, auth, client, scopes))
         case StaticKey():
             names = {"--client-id": given.client_id, "--client-secret-file": given.client_secret_file}
             _refuse(given.key, {**names, "--scopes": given.scopes})
             value = _secret(given.key_file, "--key-file") if given.key_file else None
-            app.vault.version()
+            _require_confirmed(app, given.key, provider)
             connection = asyncio.run(_key_login(app, given, provider, value))
         case _:
             assert_never(auth)
     report.note(_success(given.key, provider, connection))
+
+
+def _require_confirmed(app: App, key: ConnectionKey, provider: Provider) -> None:
+    """A login renews what was agreed to, and widens nothing by the way. Raises: NotConfirmed."""
+    with suppress(RecordDamaged):
+        if current := app.vault.connection(key):
+            require_confirmed(key, current.value, provider)
+
+
+def _stored_client(app: App, key: ConnectionKey, auth: OAuth2) -> ClientRegistration | None:
+    """The registration of the last login, unless the definition would now send its secret elsewhere."""
+    stored = app.vault.client(key.profile, key.provider)
+    if stored is None:
+        return None
+    if stored.value.token_url == auth.token_url:
+        return stored.value
+    report.warning(
+        f"the stored application is for {stored.value.token_url}, and not for {auth.token_url}",
+        "enter the one that belongs there",
+    )
+    return None
 
 
 def store_connection(app: App, key: ConnectionKey, connection: Connection) -> None:
@@ -93,10 +112,10 @@ def store_client(app: App, key: ConnectionKey, client: ClientRegistration) -> No
 
 
 async def _browser_login(
-    app: App, given: LoginInput, client: ClientRegistration | None, scopes: Sequence[str]
+    app: App, given: LoginInput, auth: OAuth2, client: ClientRegistration | None, scopes: Sequence[str]
 ) -> Connection:
     def store_entered(entered: ClientRegistration) -> None:
-        store_client(app, given.key, entered)
+        store_client(app, given.key, entered.model_copy(update={"token_url": auth.token_url}))
 
     def store(result: LoginResult) -> None:
         if client is not None:

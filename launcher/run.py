@@ -14,9 +14,11 @@ from launcher.app import App
 from launcher.audit_log import AuditLog
 from launcher.child import Child
 from launcher.choose import choose, named_providers
+from launcher.confirm import require_confirmed
 from launcher.credentials import KeeperSource
 from launcher.describe import current_status
 from launcher.environment import RunValues, Value, child_environment, inherited_files
+from launcher.errors import NotConfirmed
 from launcher.isolation.gateway import Captured, gateway
 from launcher.isolation.levels import Isolated
 from launcher.isolation.model import Use
@@ -135,6 +137,7 @@ def _plan(app: App, given: RunInput) -> _Plan:
         record = stored[key]
         if not isinstance(record, Versioned):
             raise record
+        require_confirmed(key, record.value, app.registry.get(key.provider).provider)
         if current_status(record.value, app.now()) is Status.EXPIRED:
             report.warning(f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'")
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
@@ -150,14 +153,14 @@ def _is_usable(
 ) -> bool:
     """Whether a connection that nobody named can be offered; one that cannot must not stop the others."""
     try:
-        app.registry.get(key.provider)
-    except (ProviderUnknown, ProviderInvalid) as error:
+        provider = app.registry.get(key.provider).provider
+        if not isinstance(record, Versioned):
+            raise record
+        require_confirmed(key, record.value, provider)
+    except (ProviderUnknown, ProviderInvalid, RecordDamaged, FormatTooNew, NotConfirmed) as error:
         report.warning(f"{key} is not offered: {error}", error.hint)
         return False
-    if isinstance(record, Versioned):
-        return True
-    report.warning(f"{key} is not offered: {record}", record.hint)
-    return False
+    return True
 
 
 def _write_certificates(app: App, folder: RunFolder, proxy: RunningProxy) -> None:

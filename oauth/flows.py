@@ -21,6 +21,7 @@ from oauth.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
 from oauth.page_server import LOOPBACK, listen, serving
 from oauth.protocol import CALLBACK_PATH, LOGIN_PORT, RANDOM_BYTES, authorization_url, url_safe
 from oauth.provider import OAuth2, Provider, StaticKey
+from oauth.reach import reach_of
 from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
 
 LOGIN_TIMEOUT: Final = 600.0
@@ -138,7 +139,8 @@ class _Attempt:
             case Code(client, value):
                 tokens = await self._exchange(client, value, oauth)
                 account = await _account(self.auth, tokens, oauth, announce)
-                return LoginResult(_connection(tokens, now(), self.scopes, account), client)
+                connection = _connection(self.provider, tokens, now(), self.scopes, account)
+                return LoginResult(connection, client)
 
     async def _exchange(self, client: ClientRegistration, code: SecretStr, oauth: OAuthClient) -> OAuthTokens:
         try:
@@ -191,7 +193,7 @@ async def key_login(
     if not isinstance(provider.auth, StaticKey):
         raise ValueError("the provider has no static key")
     if value is not None:
-        connection = _connection(ApiKey(value=value), now())
+        connection = _connection(provider, ApiKey(value=value), now())
         on_login(connection)
         return connection
     command = command or f"authsome login {provider.name}"
@@ -206,7 +208,7 @@ async def key_login(
                     entered = await key.wait(timeout)
                 except TimeoutError:
                     raise LoginFailed(_no_answer(timeout), _again(command)) from None
-                connection = _connection(ApiKey(value=entered), now())
+                connection = _connection(provider, ApiKey(value=entered), now())
                 on_login(connection)
                 key.show(connection, provider)
                 return connection
@@ -275,10 +277,19 @@ async def _account(
 
 
 def _connection(
-    credential: OAuthTokens | ApiKey, at: float, requested: tuple[str, ...] = (), account: str | None = None
+    provider: Provider,
+    credential: OAuthTokens | ApiKey,
+    at: float,
+    requested: tuple[str, ...] = (),
+    account: str | None = None,
 ) -> Connection:
     return Connection(
-        credential=credential, requested_scopes=requested, account=account, created_at=at, updated_at=at
+        credential=credential,
+        reach=reach_of(provider),
+        requested_scopes=requested,
+        account=account,
+        created_at=at,
+        updated_at=at,
     )
 
 

@@ -97,6 +97,8 @@ def _health(why: Why, connection: Connection) -> Health:
     match why:
         case Why.UNAVAILABLE:
             return Health.UNREACHABLE
+        case Why.UNCONFIRMED:
+            return Health.UNCONFIRMED
         case Why.VOUCHED:
             return Health.UNVERIFIED
         case Why.DEAD | Why.NOT_CONNECTED:

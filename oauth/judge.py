@@ -8,8 +8,9 @@ from typing import assert_never
 from pydantic import SecretStr
 
 from oauth.freshness import is_alive, is_due
-from oauth.outcome import FreshCredential, Outcome, dead, login_needed, not_connected
-from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status, Versioned
+from oauth.outcome import FreshCredential, Outcome, dead, login_needed, not_connected, unconfirmed
+from oauth.reach import widened
+from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status, Versioned
 
 Record = Versioned[Connection]
 
@@ -35,10 +36,14 @@ class Demand:
     """The refresh token that was used already, for tokens that are still to be stored."""
 
 
-def judge(key: ConnectionKey, record: Record | None, now: float, demand: Demand) -> Outcome | Due:
-    """What to do with a record at `now`, in seconds since the epoch."""
+def judge(
+    key: ConnectionKey, record: Record | None, wanted: Reach, now: float, demand: Demand
+) -> Outcome | Due:
+    """What to do with a record at `now`, in seconds since the epoch; `wanted` is where it would be sent."""
     if record is None:
         return not_connected(key)
+    if ways := widened(record.value.reach, wanted):
+        return unconfirmed(key, ways)
     if record.value.status is Status.EXPIRED:
         return dead(key, f"{key} has expired: the provider refused its refresh token")
     match record.value.credential:

@@ -14,10 +14,12 @@ from typing import Final
 
 from oauth.circuit import CircuitState
 from oauth.client import OAuthClient
+from oauth.errors import OAuthError
 from oauth.freshness import due_in
 from oauth.judge import Demand, Due, judge, living
-from oauth.outcome import FreshCredential, NotUsable, Outcome, Why
+from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, refresh_failed
 from oauth.provider import Provider
+from oauth.reach import reach_of
 from oauth.recovery import Recovery, remember, said_lately, unexplained
 from oauth.refresh import LOCK_WAIT, ConnectionStore, Refresher
 from oauth.watch import Pace, Watch, demand_of, running
@@ -85,7 +87,10 @@ class Keeper:
         Waits for nothing while `keep_fresh` looks after the connection and its token lives. Cancelling
         the caller does not stop a refresh that is under way.
         """
-        watch = self._watch(key)
+        try:
+            watch = self._watch(key)
+        except OAuthError as error:
+            return refresh_failed(key, error)
         if suspicion := running(watch.recovery):
             await self._wait(suspicion)
         try:
@@ -176,7 +181,9 @@ class Keeper:
                 await self._refresher.refresh(key, watch, demand_of(watch))
 
     def _watch(self, key: ConnectionKey) -> Watch:
-        return self._watches.setdefault(key, Watch())
+        if (watch := self._watches.get(key)) is None:
+            watch = self._watches[key] = Watch(reach_of(self._providers(key.provider)))
+        return watch
 
     def _record(self, key: ConnectionKey, watch: Watch) -> Versioned[Connection] | None:
         """The record, decrypted anew only after a change: another process's logout is seen at once."""
@@ -191,7 +198,7 @@ class Keeper:
 
     def _judge(self, key: ConnectionKey, watch: Watch) -> Outcome | Due:
         record = self._record(key, watch)
-        return judge(key, record, self._judged_at(watch), demand_of(watch))
+        return judge(key, record, watch.reach, self._judged_at(watch), demand_of(watch))
 
     async def _refreshed(self, key: ConnectionKey, watch: Watch) -> Outcome:
         """The credential of a connection that is due."""
@@ -249,7 +256,7 @@ class Keeper:
         if record is not None and watch.jitter[0] != record.generation:
             watch.jitter = (record.generation, JITTER * self._pace.random())
         demand, now = replace(demand_of(watch), ahead=watch.jitter[1]), self._judged_at(watch)
-        found = judge(key, record, now, demand)
+        found = judge(key, record, watch.reach, now, demand)
         if isinstance(found, Due):
             if failure := watch.pausing(self._pace.steady()):
                 return max(SHORTEST_NAP, failure.until - self._pace.steady())

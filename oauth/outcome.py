@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +21,8 @@ class Why(StrEnum):
     """The provider refuses the credential: not worth another request until it changes."""
     UNAVAILABLE = "unavailable"
     """Perhaps later: the provider or the vault cannot be reached."""
+    UNCONFIRMED = "unconfirmed"
+    """The definition of the provider sends the credential to more places than the user agreed to."""
     VOUCHED = "vouched"
     """The provider answered 401 and yet says that the credential is good: the request was at fault."""
 
@@ -55,10 +58,19 @@ Outcome = FreshCredential | NotUsable
 
 def login_command(key: ConnectionKey) -> str:
     """What the user types to log in to a connection again."""
+    return _command("login", key)
+
+
+def confirm_command(key: ConnectionKey) -> str:
+    """What the user types to agree to a wider definition."""
+    return _command("confirm", key)
+
+
+def _command(verb: str, key: ConnectionKey) -> str:
     words = ["authsome"]
     if key.profile != DEFAULT_NAME:
         words += ["--profile", key.profile]
-    words += ["login", key.provider]
+    words += [verb, key.provider]
     if key.name != DEFAULT_NAME:
         words += ["--connection", key.name]
     return " ".join(words)
@@ -80,6 +92,18 @@ def dead(key: ConnectionKey, message: str, body: bytes | None = None, *, proven:
     """The provider refused the credential for good; the user must log in, or enter another key."""
     command = login_command(key)
     return NotUsable(Why.DEAD, message, f"run '{command}'", command, body, proven)
+
+
+def unconfirmed(key: ConnectionKey, ways: Sequence[str]) -> NotUsable:
+    """`ways` are those in which the definition became wider (`oauth.reach`)."""
+    command = confirm_command(key)
+    others = f", and {len(ways) - 1} more" if len(ways) > 1 else ""
+    return NotUsable(
+        Why.UNCONFIRMED,
+        f"{key} is not used: the definition of {key.provider} would now send {ways[0]}{others}",
+        f"if that is your doing, run '{command}'",
+        command,
+    )
 
 
 def vouched(key: ConnectionKey) -> NotUsable:

@@ -92,7 +92,7 @@ class Refresher:
             async with self._locked(key):
                 self._step("locked")
                 watch.observe(self._store.connection(key), self._now(), self._pace.steady())
-                found = judge(key, watch.record, self._judged_at(watch), demand)
+                found = judge(key, watch.record, watch.reach, self._judged_at(watch), demand)
                 self._step("read")
                 outcome = await self._refresh_locked(key, watch, found) if isinstance(found, Due) else found
             self._step("released")
@@ -193,7 +193,7 @@ class Refresher:
     def _settle(self, key: ConnectionKey, watch: Watch) -> Outcome:
         """What somebody else stored while we asked the provider: a race that was lost, not a dead login."""
         watch.observe(self._store.connection(key), self._now(), self._pace.steady())
-        found = judge(key, watch.record, self._judged_at(watch), Demand())
+        found = judge(key, watch.record, watch.reach, self._judged_at(watch), Demand())
         if not isinstance(found, Due):
             return found
         changed = LockTimeout(f"{key} was changed meanwhile", "try again")

@@ -15,7 +15,7 @@ from oauth.circuit import Circuit
 from oauth.judge import Demand
 from oauth.outcome import NotUsable, Outcome
 from oauth.retry import pause_after
-from vault.model import Connection, OAuthTokens, Versioned
+from vault.model import Connection, OAuthTokens, Reach, Versioned
 
 NEVER: Final = float("-inf")
 
@@ -53,6 +53,8 @@ class Unsaved:
 class Watch:
     """Mutable; belongs to the tasks of one event loop."""
 
+    reach: Reach
+    """Where the definition of the provider sends the credential."""
     version: int | None = None
     """The store's version at which `record` was read."""
     record: Versioned[Connection] | None = None

@@ -95,6 +95,8 @@ class Health(StrEnum):
     WRONG_CLIENT = "wrong-client"
     """It belongs to another application than the client registration, or that is refused."""
     UNREACHABLE = "unreachable"
+    UNCONFIRMED = "unconfirmed"
+    """Its provider's definition sends it to more places than its user agreed to."""
     DAMAGED = "damaged"
     """It, or the definition of its provider, cannot be read."""
 
@@ -107,10 +109,25 @@ class Checked(_Stored):
     """Seconds since the epoch."""
 
 
+class Reach(_Stored):
+    """Where the secrets of a connection may go; by default nowhere."""
+
+    slots: tuple[str, ...] = ()
+    """Hosts that get the token, each with the header that holds it."""
+    endpoints: tuple[str, ...] = ()
+    """URLs that get a token, a key or the client's secret."""
+    never_paths: tuple[str, ...] = ()
+    """Paths of the hosts that get nothing."""
+    allow: tuple[str, ...] = ()
+    """The only methods and paths that get the token; empty for all."""
+
+
 class Connection(_Stored):
     """One account at one provider, as stored."""
 
     credential: Credential
+    reach: Reach = Reach()
+    """What the user has agreed to, by the login or later."""
     status: Status = Status.CONNECTED
     requested_scopes: tuple[str, ...] = ()
     account: str | None = None
@@ -128,6 +145,8 @@ class ClientRegistration(_Stored):
 
     client_id: str
     client_secret: SecretStr | None = None
+    token_url: str = ""
+    """The endpoint that issues its tokens; a login sends the secret to no other."""
 
 
 @dataclass(frozen=True, slots=True)

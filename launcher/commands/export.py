@@ -73,7 +73,7 @@ async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
     match outcome:
         case FreshCredential():
             return outcome
-        case NotUsable(why=Why.UNAVAILABLE):
+        case NotUsable(why=Why.UNAVAILABLE | Why.UNCONFIRMED):
             raise LauncherError(outcome.message, outcome.hint)
         case NotUsable():
             raise LoginNeeded(outcome.message, outcome.hint)

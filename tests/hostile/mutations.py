@@ -259,6 +259,11 @@ WIRE: Final = (
         ("http/2",),
     ),
     Mutation(
+        "a wider definition is not used until it is confirmed",
+        ("oauth/reach.py", "if agreed == wanted:", "if agreed:"),
+        ("forged_provider",),
+    ),
+    Mutation(
         "nothing is exported inside of a run",
         ("launcher/commands/export.py", "if RUN_VARIABLE in os.environ:", "if False:"),
         ("export",),

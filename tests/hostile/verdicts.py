@@ -114,7 +114,8 @@ PROGRAMS: Final = {
     "key_of_vault": OPENS,
     "other_profile": NOTHING,
     "nested_run": NOTHING,
-    "forged_provider": LEAKS,
+    "forged_provider": NOTHING,
+    "agreed_provider": LEAKS,
     "moved_home": LEAKS,
     "path_socket": OPENS,
     "abstract_socket": OPENS,
@@ -228,7 +229,7 @@ def expected(level: str, *, root: bool) -> dict[str, str]:
 
 LATER: Final = {
     # First, because it uses the program that others change.
-    "provider_file": ("none",),
+    "provider_file": (),
     "start_file": ("none", "guard", "landlock"),
     "login_file": ("none", "guard", "landlock"),
     "program_in_path": ("none", "guard", "landlock"),

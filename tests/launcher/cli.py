@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from tests.oauth.process import agreed
 from tests.standin import StandIn, Tokens
 from vault.keys import KeyFile
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status
@@ -106,6 +107,7 @@ class Program:
         )
         connection = Connection(
             credential=tokens,
+            reach=agreed(self.home, provider),
             status=status,
             requested_scopes=("identify", "guilds", "email"),
             account="nelly",

@@ -305,6 +305,26 @@ def test_a_connection_whose_provider_file_is_gone_is_damaged(desk: Desk) -> None
     assert said.err.splitlines()[0] == "authsome: warning: acme/default: there is no provider 'acme'"
 
 
+def test_a_definition_that_became_wider_is_not_asked_with(desk: Desk) -> None:
+    desk.connect()
+    definition = json.loads((ROOT / "oauth/providers/discord.json").read_text())
+    definition["auth"]["check_url"] = "https://evil.example/check"
+    folder = desk.authsome.home / "providers"
+    folder.mkdir(mode=0o700)
+    (folder / "discord.json").write_text(json.dumps(definition))
+    said = desk.check()
+    assert (said.status, (said.out, said.err)) == (
+        1,
+        transcript(
+            "unconfirmed",
+            "discord/default is not used: the definition of discord would now send secrets to "
+            "https://evil.example/check",
+            "if that is your doing, run 'authsome confirm discord'",
+        ),
+    )
+    assert desk.targets() == []
+
+
 def test_a_needed_login_counts_for_more_than_what_may_pass_by_itself() -> None:
     codes = {health: exit_code([Finding(health)]) for health in Health}
     assert {health for health, code in codes.items() if code is ExitCode.DONE} == {
@@ -313,6 +333,7 @@ def test_a_needed_login_counts_for_more_than_what_may_pass_by_itself() -> None:
     }
     assert {health for health, code in codes.items() if code is ExitCode.FAILED} == {
         Health.UNREACHABLE,
+        Health.UNCONFIRMED,
         Health.DAMAGED,
     }
     assert exit_code([Finding(Health.UNREACHABLE), Finding(Health.EXPIRING)]) is ExitCode.LOGIN_NEEDED
@@ -428,13 +449,12 @@ def test_the_result_of_an_earlier_login_is_not_kept_for_a_later_one(desk: Desk) 
 @pytest.fixture
 def keyed(desk: Desk) -> Desk:
     """A provider that takes a key, with a key that is stored."""
-    now = time.time()
-    with desk.authsome.vault() as vault:
-        key = ApiKey(value=SecretStr("CANARY-key"))
-        vault.put_connection(KEYED, Connection(credential=key, created_at=now, updated_at=now), expected=None)
     folder = desk.authsome.home / "providers"
+    desk.authsome.home.mkdir(mode=0o700)
     folder.mkdir(mode=0o700)
     shutil.copy(ROOT / "examples" / "providers" / "keyed.json", folder)
+    done = desk.authsome("login", "keyed", "--key-file", "-", stdin="CANARY-key\n")
+    assert done.status == 0, done.err
     return desk
 
 
@@ -443,6 +463,7 @@ def checked_at(desk: Desk, url: str) -> Said:
     definition = json.loads(file.read_text())
     definition["auth"]["check_url"] = url
     file.write_text(json.dumps(definition))
+    assert desk.authsome("confirm", "keyed", "--yes").status == 0
     return desk.authsome("check", "keyed")
 
 

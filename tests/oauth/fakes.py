@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from oauth.client import OAuthClient
 from oauth.keeper import Keeper
 from oauth.provider import OAuth2, Provider
+from oauth.reach import reach_of
 from oauth.watch import Pace
 from vault.errors import Conflict, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Versioned
@@ -44,6 +45,9 @@ CHECKED = PROVIDER.model_copy(
     update={"auth": PROVIDER.auth.model_copy(update={"userinfo_url": "https://acme.example/me"})}
 )
 """The same provider, where a token can be checked."""
+
+REACH = reach_of(CHECKED)
+"""What a login at either has agreed to."""
 
 UNAUTHORIZED = b'{"message": "401: Unauthorized", "code": 0}'
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import httpx
 
 from oauth.client import OAuthClient
+from oauth.errors import OAuthError
 from oauth.keeper import FreshCredential, Keeper
+from oauth.reach import reach_of
 from oauth.registry import Registry
 from vault.keys import KeyFile
-from vault.model import ConnectionKey
+from vault.model import ConnectionKey, Reach
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 
@@ -27,6 +29,14 @@ KEY = ConnectionKey("default", "discord", "default")
 def open_vault(home: Path) -> Vault:
     """The vault of a home folder, made where it is missing."""
     return Vault.open(SqliteStorage(home / "vault.db"), KeyFile(home / "master.key"), create=True)
+
+
+def agreed(home: Path, provider: str) -> Reach:
+    """What a login agrees to with the definition that is in force there; nothing where there is none."""
+    try:
+        return reach_of(Registry(home / "providers").get(provider).provider)
+    except OAuthError:
+        return Reach()
 
 
 class ToLoopback(httpx.AsyncHTTPTransport):

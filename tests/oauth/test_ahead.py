@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from oauth.retry import FAILURE_PAUSE, TRIES
-from tests.oauth.fakes import KEY, Clock, MemoryStore, Naps, Rotating, keeper_of
+from tests.oauth.fakes import KEY, REACH, Clock, MemoryStore, Naps, Rotating, keeper_of
 from vault.errors import RecordDamaged, StorageUnavailable
 from vault.model import Connection, ConnectionKey, OAuthTokens, Status
 
@@ -54,7 +54,7 @@ def connection(issued_at: float) -> Connection:
         issued_at=issued_at,
         expires_at=issued_at + LIFETIME,
     )
-    return Connection(credential=tokens, created_at=issued_at, updated_at=issued_at)
+    return Connection(credential=tokens, reach=REACH, created_at=issued_at, updated_at=issued_at)
 
 
 def at_once(asked: Coroutine[object, object, Outcome]) -> str:

@@ -29,6 +29,7 @@ from oauth.flows import LoginResult, browser_login, key_login, revoke
 from oauth.page_server import listen
 from oauth.protocol import pkce_challenge
 from oauth.provider import OAuth2, Provider, parse_provider
+from oauth.reach import reach_of
 from vault.errors import KeyUnavailable, StorageUnavailable
 from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
 
@@ -201,6 +202,7 @@ async def test_with_a_stored_client_the_authorize_page_opens_at_once() -> None:
             issued_at=NOW,
             expires_at=NOW + 604800,
         ),
+        reach=reach_of(DISCORD),
         requested_scopes=("identify", "email", "guilds", "connections"),
         account="nelly",
         created_at=NOW,
@@ -452,7 +454,10 @@ async def test_a_given_key_needs_no_page() -> None:
     )
     assert kept == [connection]
     assert connection == Connection(
-        credential=ApiKey(value=SecretStr("key-canary")), created_at=NOW, updated_at=NOW
+        credential=ApiKey(value=SecretStr("key-canary")),
+        reach=reach_of(KEYED),
+        created_at=NOW,
+        updated_at=NOW,
     )
 
 

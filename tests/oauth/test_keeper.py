@@ -14,9 +14,10 @@ from oauth.client import OAuthClient
 from oauth.errors import ProviderUnknown
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from oauth.provider import Provider, parse_provider
+from oauth.reach import reach_of
 from oauth.recovery import RECOVERY_PAUSE
 from oauth.retry import FAILURE_PAUSE, TRIES
-from tests.oauth.fakes import KEY, Clock, MemoryStore, Rotating, http_of, keeper_of
+from tests.oauth.fakes import KEY, REACH, Clock, MemoryStore, Rotating, http_of, keeper_of
 from vault.errors import RecordDamaged, StorageUnavailable
 from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
 
@@ -62,7 +63,9 @@ def connection(
         issued_at=issued_at,
         expires_at=None if lifetime is None else issued_at + lifetime,
     )
-    return Connection(credential=tokens, account="nelly", created_at=issued_at, updated_at=issued_at)
+    return Connection(
+        credential=tokens, reach=REACH, account="nelly", created_at=issued_at, updated_at=issued_at
+    )
 
 
 def replace(store: MemoryStore, changed: Connection) -> None:
@@ -99,7 +102,7 @@ class TestHandingOut:
     async def test_an_api_key_is_handed_out_for_ever_whatever_is_said_of_it(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        key = Connection(credential=ApiKey(value=SecretStr("k")), created_at=0, updated_at=0)
+        key = Connection(credential=ApiKey(value=SecretStr("k")), reach=REACH, created_at=0, updated_at=0)
         store.put_connection(WORK, key, expected=None)
         clock.seconds += 1e9
         keeper.reject(WORK, 1)
@@ -514,6 +517,8 @@ class TestRefusals:
     ) -> None:
         text = (Path(__file__).parents[2] / "examples/providers/keyed.json").read_bytes()
         keyed = parse_provider(text, "keyed.json")
+        stored = connection(clock()).model_copy(update={"reach": reach_of(keyed)})
+        store.put_connection(KEY, stored, expected=1)
         clock.seconds += LIFETIME
         found = await keeper_of(store, endpoint, clock, provider=keyed).fresh(KEY)
         assert refusal(found).why is Why.LOGIN_NEEDED

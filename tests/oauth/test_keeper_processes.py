@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.oauth.process import KEY, open_vault
+from tests.oauth.process import KEY, agreed, open_vault
 from tests.standin import CLIENT_ID, CLIENT_SECRET, Answer, Mishap, StandIn, Tokens
 from vault.model import ClientRegistration, Connection, OAuthTokens, Status
 
@@ -28,7 +28,8 @@ def home(tmp_path: Path, standin: StandIn) -> Path:
     granted = standin.discord.grant(standin.discord.register_app())
     with open_vault(home) as vault:
         vault.put_client(KEY.profile, KEY.provider, CLIENT, expected=None)
-        vault.put_connection(KEY, due_connection(granted), expected=None)
+        connection = due_connection(granted).model_copy(update={"reach": agreed(home, KEY.provider)})
+        vault.put_connection(KEY, connection, expected=None)
     return home
 
 

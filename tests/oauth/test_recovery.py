@@ -11,9 +11,20 @@ from pydantic import SecretStr
 from oauth.circuit import PROBE_PAUSE, STRIKES
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from oauth.provider import StaticKey
+from oauth.reach import reach_of
 from oauth.recovery import RECOVERY_PAUSE
 from oauth.retry import TRIES
-from tests.oauth.fakes import CHECKED, KEY, PROVIDER, UNAUTHORIZED, Clock, MemoryStore, Rotating, keeper_of
+from tests.oauth.fakes import (
+    CHECKED,
+    KEY,
+    PROVIDER,
+    REACH,
+    UNAUTHORIZED,
+    Clock,
+    MemoryStore,
+    Rotating,
+    keeper_of,
+)
 from vault.model import ApiKey, Connection, OAuthTokens
 
 
@@ -37,7 +48,7 @@ def store(clock: Clock) -> MemoryStore:
         expires_at=clock() + 1e6,
     )
     store.put_connection(
-        KEY, Connection(credential=tokens, created_at=clock(), updated_at=clock()), expected=None
+        KEY, Connection(credential=tokens, reach=REACH, created_at=clock(), updated_at=clock()), expected=None
     )
     return store
 
@@ -187,7 +198,7 @@ async def test_an_answer_that_is_no_401_in_between_keeps_the_circuit_closed(
 async def test_an_open_circuit_lets_one_request_through_a_while_later_and_closes_on_success(
     unchecked: Keeper, store: MemoryStore, clock: Clock
 ) -> None:
-    key = Connection(credential=ApiKey(value=SecretStr("k")), created_at=0, updated_at=0)
+    key = Connection(credential=ApiKey(value=SecretStr("k")), reach=REACH, created_at=0, updated_at=0)
     store.put_connection(KEY, key, expected=1)
     for _ in range(1 + STRIKES):
         await unchecked.recovered(KEY, 2)
@@ -203,7 +214,7 @@ async def test_an_open_circuit_lets_one_request_through_a_while_later_and_closes
 async def test_a_key_that_stays_dead_costs_the_provider_little_in_a_day(
     unchecked: Keeper, store: MemoryStore, clock: Clock
 ) -> None:
-    key = Connection(credential=ApiKey(value=SecretStr("k")), created_at=0, updated_at=0)
+    key = Connection(credential=ApiKey(value=SecretStr("k")), reach=REACH, created_at=0, updated_at=0)
     store.put_connection(KEY, key, expected=1)
     sent = 0
     for _ in range(8640):
@@ -288,7 +299,8 @@ async def test_a_static_key_is_checked_in_its_own_slot(
     slot = PROVIDER.proxy.model_copy(update={"scheme": "Token"})
     auth = StaticKey(type="api_key", check_url="https://acme.example/me")
     keyed = PROVIDER.model_copy(update={"auth": auth, "proxy": slot})
-    key = Connection(credential=ApiKey(value=SecretStr("access-0")), created_at=0, updated_at=0)
+    agreed = reach_of(keyed)
+    key = Connection(credential=ApiKey(value=SecretStr("access-0")), reach=agreed, created_at=0, updated_at=0)
     store.put_connection(KEY, key, expected=1)
     keeper = keeper_of(store, endpoint, clock, provider=keyed)
     assert refusal(await keeper.recovered(KEY, 2)).why is Why.DEAD

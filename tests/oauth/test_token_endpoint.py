@@ -17,6 +17,7 @@ from oauth.client import OAuthClient
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from oauth.protocol import MAX_LIFETIME
 from oauth.provider import OAuth2
+from oauth.reach import reach_of
 from oauth.retry import FAILURE_PAUSE, TRIES
 from tests.oauth.endpoint import Endpoint, Script, answer, reset
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore
@@ -76,7 +77,6 @@ async def desk_of(endpoint: Endpoint, *, left: float) -> AsyncIterator[Desk]:
         issued_at=clock() - LIFETIME + left,
         expires_at=clock() + left,
     )
-    store.put_connection(KEY, Connection(credential=tokens, created_at=0, updated_at=0), expected=None)
     auth = OAuth2(
         type="oauth2",
         flow="pkce",
@@ -87,6 +87,8 @@ async def desk_of(endpoint: Endpoint, *, left: float) -> AsyncIterator[Desk]:
         scopes=("identify",),
     )
     provider = PROVIDER.model_copy(update={"auth": auth})
+    connection = Connection(credential=tokens, reach=reach_of(provider), created_at=0, updated_at=0)
+    store.put_connection(KEY, connection, expected=None)
     trust = ssl.create_default_context(cafile=endpoint.ca_file)
     async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
         client = OAuthClient(http, clock, total_timeout=0.3)

@@ -1,0 +1,49 @@
+"""Where the secrets of a connection may go, and whether that is more than the user agreed to. Pure.
+
+A login agrees to the definition of its provider as it is then. A definition that changes later must not
+carry the credential to more places by itself: whoever can write the file could take the token so.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from oauth.provider import OAuth2, Provider, StaticKey
+from vault.model import Reach
+
+
+def reach_of(provider: Provider) -> Reach:
+    """Everything in a definition that says where a token, a key or the client's secret is sent."""
+    injection = provider.proxy
+    slot = ": ".join(filter(None, (injection.header, injection.scheme)))
+    return Reach(
+        slots=tuple(f"{host} in '{slot}'" for host in injection.hosts),
+        endpoints=tuple(dict.fromkeys(filter(None, _endpoints(provider.auth)))),
+        never_paths=injection.never_paths,
+        allow=injection.allow,
+    )
+
+
+def _endpoints(auth: OAuth2 | StaticKey) -> tuple[str | None, ...]:
+    match auth:
+        case OAuth2():
+            return auth.token_url, auth.revocation_url, auth.userinfo_url, auth.check_url
+        case StaticKey():
+            return (auth.check_url,)
+        case never:
+            assert_never(never)
+
+
+def widened(agreed: Reach, wanted: Reach) -> list[str]:
+    """What `wanted` sends that was not agreed to, a phrase each; empty where it is no wider."""
+    if agreed == wanted:
+        return []
+    ways = [f"the token to {slot}" for slot in wanted.slots if slot not in agreed.slots]
+    ways += [f"secrets to {url}" for url in wanted.endpoints if url not in agreed.endpoints]
+    ways += [f"the token to the path {path}" for path in agreed.never_paths if path not in wanted.never_paths]
+    if agreed.allow and not wanted.allow:
+        ways.append("the token in requests of every method and path")
+    elif agreed.allow:
+        more = [permit for permit in wanted.allow if permit not in agreed.allow]
+        ways += [f"the token in requests of {permit}" for permit in more]
+    return ways
