@@ -16,6 +16,7 @@ from launcher.isolation.harden import harden
 from launcher.isolation.levels import Attempt, Isolated, Refused, fork_isolated
 from launcher.isolation.model import HomeMode, Level, Wishes
 from launcher.isolation.probe import read_host
+from launcher.isolation.steps import Step
 from launcher.isolation.survey import survey
 from launcher.isolation.syscalls import unavailable
 from launcher.settings import Settings
@@ -75,6 +76,13 @@ def isolated_child(
         cause = explain(first.failure.step, first.failure.number, read_host())
         instead = f"{outcome.level} stands in: {_DIFFERENT[outcome.level]}"
         report.warning(f"{first.level} is not available: {cause.text}; {instead}", cause.remedy)
+    # A sandbox has a network of its own, where there are no other abstract sockets.
+    if Step.SCOPE in outcome.missing and facts.abstract and not given.sandbox:
+        report.warning(
+            f"the program can reach your daemons' abstract sockets, such as {facts.abstract[0]}: "
+            "the kernel cannot fence them off",
+            "give --sandbox, or use Linux from 6.12 on with Landlock",
+        )
     return outcome
 
 
@@ -94,7 +102,7 @@ def _hidden(settings: Settings) -> list[Path]:
 
 
 def _unprotected(closing: Sequence[int]) -> Isolated[Child]:
-    return Isolated(fork_child(closing=closing), Level.NONE, (), ())
+    return Isolated(fork_child(closing=closing), Level.NONE, (), (), ())
 
 
 def _wishes(given: IsolationInput) -> Wishes:

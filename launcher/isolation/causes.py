@@ -69,7 +69,12 @@ def explain(step: Step, number: int, host: Host) -> Cause:
         )
     if step is Step.READ_ONLY and number == errno.ENOSYS:
         return Cause("the kernel is older than 5.12", "use a newer kernel, or run without --sandbox")
-    if step in (Step.SCOPE, Step.CARVE) and number in (errno.ENOSYS, errno.EOPNOTSUPP):
+    if step is Step.SCOPE and number in (errno.ENOSYS, errno.EOPNOTSUPP):
+        return Cause(
+            "the kernel's Landlock is too old, or not enabled",
+            "use a kernel from 6.12 on with 'landlock' among the modules of its 'lsm=' option",
+        )
+    if step is Step.CARVE and number in (errno.ENOSYS, errno.EOPNOTSUPP):
         return Cause(
             "the kernel has no Landlock, or it is not enabled",
             "use a kernel from 5.13 on with 'landlock' among the modules of its 'lsm=' option",

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from launcher.isolation.model import Facts, Level, Listen, Plan, Wishes
 from launcher.isolation.plan import make_plan
 from launcher.isolation.report import Failed, Ready, receive, report_channel
+from launcher.isolation.steps import Step
 
 FALLBACKS: Final = {
     Level.SANDBOX: (Level.SANDBOX,),
@@ -51,6 +52,8 @@ class Isolated[C: Abandonable]:
     level: Level
     listeners: tuple[tuple[Listen, socket.socket], ...]
     """What a sandbox hands over."""
+    missing: tuple[Step, ...]
+    """What the level does without here."""
     failed: tuple[Attempt, ...]
     """The levels that were wanted more."""
 
@@ -72,7 +75,7 @@ def fork_isolated[C: Abandonable](
         child, outcome = fork_as_planned(plan, fork)
         if isinstance(outcome, Ready):
             listeners = tuple(zip(plan.listeners, outcome.sockets, strict=True))
-            return Isolated(child, level, listeners, tuple(failed))
+            return Isolated(child, level, listeners, outcome.missing, tuple(failed))
         child.abandon()
         failed.append(Attempt(level, outcome))
     return Refused(tuple(failed))

@@ -170,6 +170,8 @@ class Facts:
     """Folders in hidden ones that stay readable."""
     sockets: tuple[str, ...]
     """Socket files of running daemons."""
+    abstract: tuple[str, ...]
+    """Their sockets without a file, each with an `@` before its name."""
     devices: tuple[str, ...]
     """Devices that this user can open and that lead round the file system or to other terminals."""
     folders: frozenset[str]

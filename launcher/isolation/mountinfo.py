@@ -29,9 +29,9 @@ def parse_mounts(text: str) -> tuple[Mount, ...]:
 
 
 def parse_sockets(text: str) -> tuple[str, ...]:
-    """The paths of all sockets in /proc/net/unix that have one, each once; abstract ones have none."""
+    """The names of all sockets in /proc/net/unix, each once: a path, or `@` and more for an abstract one."""
     found = (line.split(maxsplit=7) for line in text.splitlines()[1:])
-    return tuple(dict.fromkeys(parts[7] for parts in found if len(parts) == 8 and parts[7].startswith("/")))
+    return tuple(dict.fromkeys(parts[7] for parts in found if len(parts) == 8 and parts[7][0] in "/@"))
 
 
 def aliases(mounts: Sequence[Mount], path: str) -> tuple[str, ...]:

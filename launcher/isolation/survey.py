@@ -21,6 +21,7 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path]) -> Facts:
     """Measure this machine and process. `hidden` and `visible` exist. Raises: OSError."""
     mounts = parse_mounts(_read("/proc/self/mountinfo"))
     concealed = list(dict.fromkeys(os.path.realpath(path, strict=True) for path in hidden))
+    sockets = parse_sockets(_read("/proc/net/unix"))
     for path in list(concealed):
         concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]
     return Facts(
@@ -31,7 +32,8 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path]) -> Facts:
         core_limit=_core_limit(),
         hidden=tuple(dict.fromkeys(concealed)),
         visible=tuple(os.path.realpath(path, strict=True) for path in visible),
-        sockets=tuple(path for path in parse_sockets(_read("/proc/net/unix")) if _is_socket(path)),
+        sockets=tuple(name for name in sockets if _is_socket(name)),
+        abstract=tuple(name for name in sockets if name.startswith("@")),
         devices=tuple(_devices("/dev")),
         folders=frozenset(_folders()),
         system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),

@@ -72,6 +72,20 @@ def test_no_signal_is_blocked_in_the_program_whatever_was_tried_before(user: Run
     assert said.out.split() == ["SigBlk:", "0" * 16]
 
 
+def test_guard_says_where_the_kernel_leaves_abstract_sockets_open(user: Runner) -> None:
+    said = attacked(user, host="no-landlock")
+    warning, hint = said.err.splitlines()
+    assert warning.startswith(
+        "authsome: warning: the program can reach your daemons' abstract sockets, such as @"
+    )
+    assert hint == "authsome: hint: give --sandbox, or use Linux from 6.12 on with Landlock"
+    reached = [line for line in said.out.splitlines() if '"blocked"' not in line]
+    assert reached == ['["abstract_socket", "leak", ""]']
+    said = attacked(user, "--sandbox", host="no-landlock")
+    assert said.err == ""
+    assert all('"blocked"' in line for line in said.out.splitlines())
+
+
 def test_without_isolation_the_same_program_reads_the_vault(user: Runner) -> None:
     said = attacked(user, "--no-sandbox")
     assert said.err == (

