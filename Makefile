@@ -10,12 +10,13 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test heavy load lint browser readme lock clean
+.PHONY: help setup demo test hostile heavy load lint browser readme lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
 	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
 	@echo "make test      run the tests that need no browser"
+	@echo "make hostile   let a hostile program attack real runs, and list what each protection keeps away"
 	@echo "make heavy     run what takes minutes: kills in the middle of things, load, fuzz"
 	@echo "make load      ten minutes of requests over many token lifetimes"
 	@echo "make browser   run the tests that drive a real Chromium"
@@ -36,6 +37,9 @@ lint: $(STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+hostile: $(STAMP)
+	$(PYTHON) -m pytest -q -s -m "heavy or not heavy" tests/hostile $(ARGS)
 
 heavy: $(STAMP)
 	$(PYTHON) -m pytest -q -s -m heavy $(ARGS)

@@ -54,7 +54,9 @@ def test_the_next_command_gives_away_what_the_level_does_not_promise(user: str, 
         report = made.attack(level, list(LATER))
         assert report.status == 0, report.errors
         assert "LEAK" not in report.verdicts.values()
-        assert next_commands(made) == {name for name, levels in LATER.items() if level in levels}
+        found = next_commands(made)
+        print(f"\nnext command after {level} as {user}: {len(found)} of {len(LATER)} traps gave the key away")
+        assert found == {name for name, levels in LATER.items() if level in levels}
 
 
 def cores(house: House) -> list[Path]:

@@ -7,6 +7,7 @@ import gzip
 import html
 import os
 import zlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -20,8 +21,6 @@ from tests.hostile.canaries import Canaries
 from tests.hostile.verdicts import LEVELS, NOT_PROMISED, expected
 from tests.hostile.world import House, Report
 from tests.standin import Answer
-
-pytestmark = pytest.mark.heavy
 
 ISOLATED = LEVELS[1:]
 
@@ -50,6 +49,9 @@ def assert_as_expected(house: House, level: str) -> None:
     table = expected(level, root=is_root(house))
     report = house.attack(level, list(table))
     assert report.status == 0, report.errors
+    words = Counter(report.verdicts.values())
+    user = "root" if is_root(house) else "an ordinary user"
+    print(f"\n{level} as {user}: {len(table)} attacks, {words['LEAK']} leaks, {words['open']} open")
     wrong = {
         name: f"{report.verdicts.get(name)}, not {verdict}"
         for name, verdict in table.items()
