@@ -19,7 +19,7 @@ from launcher.isolation.probe import read_host
 from launcher.isolation.steps import Step
 from launcher.isolation.survey import survey
 from launcher.isolation.syscalls import unavailable
-from launcher.settings import Settings
+from launcher.settings import Settings, usual_home
 
 WITHOUT: Final = "give --no-sandbox to run without isolation"
 
@@ -60,7 +60,7 @@ def isolated_child(
             raise LauncherError(f"there is no sandbox here: {reason}", WITHOUT)
         report.warning(f"no isolation, as {reason}: the program can read your vault and its key as you can")
         return _unprotected(closing)
-    facts = survey(hidden=_hidden(settings), visible=[visible])
+    facts = survey(hidden=_hidden(settings), visible=[visible], descriptors=closing)
     harden()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -87,10 +87,13 @@ def isolated_child(
 
 
 def _hidden(settings: Settings) -> list[Path]:
-    """The vault's folder, and that of a key which is kept elsewhere. Raises: UsageProblem."""
+    """The vault's folder, the usual one too, and that of a key kept elsewhere. Raises: UsageProblem."""
+    usual = usual_home(Path.home())
+    is_other = usual.is_dir() and not settings.home.resolve().is_relative_to(usual.resolve())
+    homes = [settings.home, usual] if is_other else [settings.home]
     folder = settings.key_file.parent
     if folder == settings.home or not folder.is_dir():
-        return [settings.home]
+        return homes
     real = folder.resolve()
     for needed in (Path.cwd(), Path.home().resolve()):
         if needed.is_relative_to(real):
@@ -98,7 +101,7 @@ def _hidden(settings: Settings) -> list[Path]:
                 f"{settings.key_file} cannot be hidden from the program without hiding {needed}",
                 "keep the key in a folder of its own",
             )
-    return [settings.home, folder]
+    return [*homes, folder]
 
 
 def _unprotected(closing: Sequence[int]) -> Isolated[Child]:

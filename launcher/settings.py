@@ -92,6 +92,11 @@ class Settings:
         return self.home / "audit"
 
 
+def usual_home(user_home: Path) -> Path:
+    """AUTHSOME_HOME where it is not set."""
+    return user_home / ".authsome"
+
+
 def read_settings(
     environ: Mapping[str, str],
     *,
@@ -120,7 +125,7 @@ def read_settings(
     entries = [parse_connect_to(entry, "--connect-to") for entry in connect_to]
     entries += [parse_connect_to(entry.strip(), CONNECT_TO_VARIABLE) for entry in from_environ]
     return Settings(
-        home=absolute(environ.get(HOME_VARIABLE) or str(user_home / ".authsome")),
+        home=absolute(environ.get(HOME_VARIABLE) or str(usual_home(user_home))),
         profile=chosen,
         connect_to=tuple(entries),
         key_path=absolute(key_file) if key_file else None,

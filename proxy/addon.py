@@ -54,6 +54,9 @@ _CODINGS: Final = Slot("Accept-Encoding", None)
 _HOP_BY_HOP: Final = frozenset({b"proxy-authorization", b"proxy-connection", b"proxy-authenticate"})
 """Between the child and this proxy only (RFC 9110 section 11.7); one of them is the run's password."""
 
+_COMPRESSION: Final = frozenset({b"sec-websocket-extensions"})
+"""Messages after an upgrade that are compressed (RFC 7692) could not be searched."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
@@ -114,7 +117,7 @@ class Addon:
         """Decide, and inject, forward or refuse."""
         if flow.error is not None:
             return  # mitmproxy has refused the request already; `error` records it
-        _drop(flow.request.headers, _HOP_BY_HOP)
+        _drop(flow.request.headers, _HOP_BY_HOP | (_COMPRESSION if flow.client_conn.tls else frozenset()))
         target = _measure(flow)
         decision = _connection_refusal(flow) or decide(self._rules, target)
         match decision:
@@ -216,6 +219,7 @@ class Addon:
 
     def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Have credentials replaced in the answer on its way."""
+        self._cleanse_reason(response)
         response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))
         response.stream = True
         if not _has_body(flow.request.method, response):
@@ -230,9 +234,14 @@ class Addon:
 
     def _cleanse_whole(self, response: http.Response) -> None:
         """The same for an answer that is at hand as a whole."""
+        self._cleanse_reason(response)
         headers = self._cleanser.headers(tuple(response.headers.fields))
         response.headers.fields = tuple(pair for pair in headers if pair[0].lower() not in _REPLACED)
         response.content = self._cleanser.whole(headers, response.raw_content or b"")
+
+    def _cleanse_reason(self, response: http.Response) -> None:
+        """The words after the status, which are the server's too (RFC 9112 section 4)."""
+        ((_, response.data.reason),) = self._cleanser.headers(((b"", response.data.reason),))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """After a protocol switch: end the connection if a credential comes back.

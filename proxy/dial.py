@@ -47,6 +47,8 @@ class Dialer:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 proxy = self.proxy_of(host, port)
                 if proxy is not None:
+                    if not named and _is_address(host):
+                        _not_own(host, port, [host])
                     return await _connect_through(urlsplit(proxy), Origin(host, port))
                 if named:
                     return await _connect(host, port)
@@ -65,13 +67,25 @@ async def _connect_abroad(host: str, port: int) -> Streams:
     """Connect to an address that is not this machine's; the one that was checked is the one dialled."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return await first_of(_not_own(host, port, addresses), port)
+
+
+def _not_own(host: str, port: int, addresses: Sequence[str]) -> list[str]:
     allowed = [address for address in addresses if not is_own(address)]
     if not allowed:
         raise DialFailed(
             f"{host} is an address of this machine or its network's own, which is not dialled for a program",
             f"name it with --connect-to {host}:{port}:ADDRESS:PORT if it is meant",
         )
-    return await first_of(allowed, port)
+    return allowed
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_own(address: str) -> bool:

@@ -124,9 +124,8 @@ def _fence(plan: Plan) -> list[Step]:
             return []
         case Fence.FILES:
             with step(Step.CARVE):
-                landlock.restrict_files(
-                    plan.facts.hidden + plan.facts.devices, plan.facts.visible, plan.read_only
-                )
+                hidden = plan.facts.hidden + plan.facts.secrets + plan.facts.devices
+                landlock.restrict_files(hidden, plan.facts.visible, plan.read_only)
             return []
         case Fence.SCOPE:
             try:

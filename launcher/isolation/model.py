@@ -172,6 +172,8 @@ class Facts:
     """Socket files of running daemons."""
     abstract: tuple[str, ...]
     """Their sockets without a file, each with an `@` before its name."""
+    secrets: tuple[str, ...]
+    """Files that hold a secret and lie anywhere."""
     devices: tuple[str, ...]
     """Devices that this user can open and that lead round the file system or to other terminals."""
     folders: frozenset[str]

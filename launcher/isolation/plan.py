@@ -159,7 +159,8 @@ def _home(path: str, mode: HomeMode) -> Operation:
 def _common(facts: Facts, wishes: Wishes, *, proc: bool) -> tuple[Operation, ...]:
     """What every level with namespaces does last. The hidden folders come after all that could show
     them again; a private /proc after them, because the mounts before need the old one."""
-    masked = [Mask(path) for path in (*facts.sockets, *facts.devices) if path not in wishes.sockets]
+    found = (*facts.sockets, *facts.secrets, *facts.devices)
+    masked = [Mask(path) for path in found if path not in wishes.sockets]
     hidden: list[Operation] = []
     for path in facts.hidden:
         inside = [Restore(shown, writable=False) for shown in facts.visible if _below(shown, path)]

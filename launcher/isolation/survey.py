@@ -17,8 +17,10 @@ _DEVICES: Final = re.compile(r"mem|kmem|port|nvme.*|ng\d.*|sg\d+|tty\d+|vcs.*|ui
 """Character devices that read disks or memory, or that are other terminals and their keyboards."""
 
 
-def survey(*, hidden: Iterable[Path], visible: Iterable[Path]) -> Facts:
-    """Measure this machine and process. `hidden` and `visible` exist. Raises: OSError."""
+def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iterable[int] = ()) -> Facts:
+    """Measure this machine and process. `hidden` and `visible` exist; `descriptors` are open, and what is
+    behind them holds a secret. Raises: OSError.
+    """
     mounts = parse_mounts(_read("/proc/self/mountinfo"))
     concealed = list(dict.fromkeys(os.path.realpath(path, strict=True) for path in hidden))
     sockets = parse_sockets(_read("/proc/net/unix"))
@@ -34,6 +36,7 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path]) -> Facts:
         visible=tuple(os.path.realpath(path, strict=True) for path in visible),
         sockets=tuple(name for name in sockets if _is_socket(name)),
         abstract=tuple(name for name in sockets if name.startswith("@")),
+        secrets=tuple(filter(None, map(_file_of, descriptors))),
         devices=tuple(_devices("/dev")),
         folders=frozenset(_folders()),
         system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),
@@ -50,6 +53,17 @@ def _core_limit() -> tuple[int, int]:
 def _read(path: str) -> str:
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
+
+
+def _file_of(descriptor: int) -> str | None:
+    """The path of an open file, where it still has one."""
+    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    try:
+        found, opened = os.stat(path), os.fstat(descriptor)
+    except OSError:
+        return None  # a pipe, or a file that was removed
+    is_same = (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+    return path if is_same and stat.S_ISREG(found.st_mode) else None
 
 
 def _is_within(alias: str, path: str) -> bool:

@@ -1,10 +1,15 @@
 """The levels of isolation through the real command line."""
 
+import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
+from tests.e2e.desk import AUTHSOME, Desk
+from tests.isolation.world import ROOT
 
 LOOK = (
     'cat "$HOME/.authsome/master.key" "$HOME/.authsome/vault.db" >/dev/null 2>&1 && echo read || echo hidden'
@@ -34,6 +39,41 @@ def test_a_key_that_is_kept_elsewhere_is_hidden_too(desk: Desk) -> None:
     script = f"cat {key} >/dev/null 2>&1 && echo read || echo hidden; {ASK}{ME}"
     assert desk.run("sh", "-c", script).stdout.split() == ["hidden", "200"]
     assert desk.run("sh", "-c", script, options=["--no-sandbox"]).stdout.split() == ["read", "200"]
+
+
+@pytest.mark.parametrize(
+    ("options", "host"), [([], ""), (["--sandbox"], ""), ([], "docker"), (["--no-sandbox"], "")]
+)
+def test_a_key_that_is_handed_over_cannot_be_read_where_it_lies(
+    desk: Desk, options: list[str], host: str
+) -> None:
+    """Under Docker's filter Landlock stands in."""
+    desk.login()
+    key = (desk.home / "master.key").rename(desk.work / "key")
+    argv = [str(AUTHSOME), "run", *options, "--", "sh", "-c", f"head -c 14 {key}; echo; {ASK}{ME}"]
+    order = json.dumps({"argv": argv, "uid": -1, "host": host, "folder": str(desk.work)})
+    start = shlex.join([sys.executable, "-m", "tests.isolation.on_host", order])
+    done = subprocess.run(
+        ["sh", "-c", f"AUTHSOME_KEY_FD=3 {start} 3<{key}"],
+        env=desk.environ(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    read = "authsome-key-1" if options == ["--no-sandbox"] else ""
+    assert done.stdout.splitlines() == [read, "200"], done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--sandbox"], ["--no-sandbox"]])
+def test_the_usual_vault_is_hidden_beside_the_one_in_use(desk: Desk, options: list[str]) -> None:
+    other = Desk(desk.standin, desk.folder, {"AUTHSOME_HOME": str(desk.folder / "other")})
+    other.login()
+    desk.home.mkdir(mode=0o700)
+    (desk.home / "master.key").write_text("usual")
+    script = f"cat {desk.home}/master.key {desk.folder}/other/master.key | head -c 5; echo; {ASK}{ME}"
+    read = "usual" if options == ["--no-sandbox"] else ""
+    assert other.run("sh", "-c", script, options=options).stdout.splitlines() == [read, "200"]
 
 
 def test_a_key_in_the_working_folder_cannot_be_hidden_and_nothing_is_run(desk: Desk) -> None:

@@ -42,6 +42,7 @@ FACTS = Facts(
     visible=(RUN,),
     sockets=("/home/u/agent.sock", "/run/docker.sock"),
     abstract=(),
+    secrets=("/home/u/project/key",),
     devices=("/dev/sda",),
     folders=frozenset(
         {"/run", "/run/user", "/run/systemd", "/run/systemd/resolve", "/tmp", "/tmp/tmux-1000"}

@@ -120,6 +120,15 @@ async def test_headers_are_scrubbed(tmp_path: Path, form: str) -> None:
     assert b"X-Echo: a" in data
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("status", ["200", "401"])
+async def test_the_words_after_the_status_are_scrubbed(tmp_path: Path, form: str, status: str) -> None:
+    async with upstream(tmp_path, lambda _: whole(b"ok", status=f"{status} a{form}b")) as proxy:
+        data = await received(proxy)
+    assert gives_away(data) == []
+    assert data.startswith(f"HTTP/1.1 {status} a".encode())
+
+
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
@@ -209,6 +218,21 @@ async def test_a_credential_that_comes_back_after_an_upgrade_ends_the_connection
     assert b"hello" in data
     assert CANARY.encode() not in data
     assert b"never" not in data
+
+
+async def test_what_follows_an_upgrade_is_never_compressed(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def say(head: bytes) -> list[bytes]:
+        asked.append(head)
+        return whole(b"no")
+
+    async with upstream(tmp_path, say) as proxy:
+        await received(
+            proxy, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: permessage-deflate"
+        )
+    assert b"Upgrade: websocket" in asked[0]
+    assert b"permessage-deflate" not in asked[0]
 
 
 async def test_without_scrubbing_the_same_server_gives_the_credential_away(tmp_path: Path) -> None:

@@ -69,6 +69,22 @@ async def test_an_upstream_proxy_is_asked_for_a_tunnel_with_its_credentials(stan
     assert all(user in head for head in upstream.heads)
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "127.0.0.1", "::1", "192.0.2.1"])  # noqa: S104
+async def test_an_upstream_proxy_is_asked_for_no_address_of_this_machine_or_its_link(host: str) -> None:
+    heads: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with serving(listen) as port:
+        with pytest.raises(
+            DialFailed, match="not dialled for a program" if is_own(host) else "the upstream proxy"
+        ):
+            await through(port).dial(Origin(host, 80))
+    assert len(heads) == (not is_own(host))
+
+
 async def test_an_upstream_proxy_that_says_no_is_a_clear_refusal(standin: StandIn) -> None:
     async def no(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
