@@ -12,13 +12,17 @@ from proxy.scrub import Needle, Scrubber
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "600"))
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-~+/="
+AWKWARD = ("ab", "ab%25", "ab\\u0041x", "ab&#x61;")
+"""Of these a credential is like an escape, or begins again within itself."""
+
 PLACEHOLDER = b"authsome-proxy-managed"
 
 
 def escaped(random_: random.Random, secret: str) -> bytes:
     """The secret with each character in a form of its own."""
     forms = (
-        "{}",
+        "{:c}",
+        "\\{:c}",
         "%{:02x}",
         "%{:02X}",
         "%25{:02X}",
@@ -26,20 +30,17 @@ def escaped(random_: random.Random, secret: str) -> bytes:
         "\\u{:04X}",
         "\\x{:02x}",
         "&#{};",
+        "&#00{};",
         "&#x{:x};",
+        "&#X00{:X};",
     )
-
-    def one(letter: str) -> str:
-        form = random_.choice(forms)
-        return form.format(letter if form == "{}" else ord(letter))
-
-    return "".join(map(one, secret)).encode()
+    return "".join(random_.choice(forms).format(ord(letter)) for letter in secret).encode()
 
 
 def spelled(random_: random.Random, secret: str) -> bytes:
     """One of the ways in which a server could hand it back."""
     raw = secret.encode()
-    match random_.randrange(5):
+    match random_.randrange(6):
         case 0:
             return raw
         case 1:
@@ -50,6 +51,9 @@ def spelled(random_: random.Random, secret: str) -> bytes:
             return quote(secret, safe="").encode()
         case 3:
             return b"Bearer " + raw
+        case 4:
+            at = random_.randrange(len(secret))
+            return secret[:at].encode() + escaped(random_, secret[at]) + secret[at + 1 :].encode()
         case _:
             return escaped(random_, secret)
 
@@ -82,7 +86,8 @@ def test_no_cut_and_no_spelling_lets_a_credential_through() -> None:
     random_ = random.Random(seed)
     end, rounds, found, untouched = time.monotonic() + SECONDS, 0, 0, 0
     while time.monotonic() < end:
-        secret = "".join(random_.choices(ALPHABET, k=random_.randrange(16, 73)))
+        alphabet = ALPHABET if random_.random() < 0.7 else random_.choice(AWKWARD)
+        secret = "".join(random_.choices(alphabet, k=random_.randrange(16, 73)))
         needle = Needle(secret)
         for _ in range(200):
             parts = [noise(random_, secret) for _ in range(random_.randrange(5))]

@@ -220,7 +220,7 @@ WIRE: Final = (
     ),
     Mutation(
         "escapes are searched",
-        ("proxy/scrub.py", "if _ESCAPED.search(text, start) and", "if False and"),
+        ("proxy/scrub.py", "if self._may_be_escaped(text, start) and", "if False and"),
         echoes(3, 4),
     ),
     Mutation(
@@ -319,8 +319,7 @@ ISOLATION: Final = (
         "sockets are masked",
         (
             PLAN,
-            "masked = [Mask(path) for path in (*facts.sockets, *facts.devices)"
-            " if path not in wishes.sockets]",
+            "masked = [Mask(path) for path in found if path not in wishes.sockets]",
             "masked: list[Operation] = []",
         ),
         ("keyring_daemon", "passed_descriptor", "terminal_server"),
@@ -412,7 +411,7 @@ FOR_ROOT: Final = (
     ),
     Mutation(
         "devices are masked",
-        (PLAN, "(*facts.sockets, *facts.devices)", "facts.sockets"),
+        (PLAN, "(*facts.sockets, *facts.secrets, *facts.devices)", "facts.sockets"),
         ("block_device",),
         "guard",
     ),

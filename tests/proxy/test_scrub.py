@@ -1,6 +1,7 @@
 import base64
 import html
 import json
+from random import Random
 from urllib.parse import quote
 
 import pytest
@@ -86,6 +87,12 @@ def test_no_more_is_held_back_than_could_be_a_credential() -> None:
     assert not scrubber.found
 
 
+def test_what_begins_a_credential_must_reach_the_end() -> None:
+    text = percent(SECRET).encode()
+    assert NEEDLE.begins(text[:-1]) == 0
+    assert NEEDLE.begins(text + b"zz") == len(text) + 2
+
+
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_chunks_without_a_credential_come_out_as_they_went_in(chunks: list[bytes]) -> None:
     assert scrubbed(chunks) == b"".join(chunks)
@@ -114,6 +121,71 @@ def test_no_cut_lets_a_credential_through(chunks: list[bytes]) -> None:
     clean = scrubbed(chunks)
     assert not exposes(clean)
     assert len(clean) == sum(map(len, chunks))
+
+
+ESCAPES = (
+    "\\{:c}",
+    "%{:02x}",
+    "%{:02X}",
+    "%25{:02x}",
+    "\\u{:04x}",
+    "\\x{:02X}",
+    "&#{};",
+    "&#00{};",
+    "&#x{:x};",
+    "&#X00{:x};",
+)
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_one_escaped_character_hides_no_credential(escape: str) -> None:
+    for at, letter in enumerate(map(ord, SECRET)):
+        right, wrong = (
+            f"<<{SECRET[:at]}{escape.format(one)}{SECRET[at + 1 :]}>>".encode()
+            for one in (letter, letter ^ 1)
+        )
+        assert scrubbed([right]) == b"<<" + NEEDLE.stand_in(PLACEHOLDER, len(right) - 4) + b">>"
+        assert scrubbed([wrong]) == wrong
+
+
+AWKWARD = [
+    "50%25-off%2525%z",
+    "a\\b\\u0041x4\\\\z",
+    "a&#97;b&#x61;&z",
+    "#;uxX0%2&#;",
+    "abababababab",
+    "aaaaaaaaa",
+]
+"""Credentials that hold what escapes are made of, or their own beginning."""
+
+
+@pytest.mark.parametrize("secret", AWKWARD)
+def test_no_cut_lets_an_awkward_credential_through(secret: str) -> None:
+    needle = Needle(secret)
+    wholly = ("".join(escape.format(ord(letter)) for letter in secret) for escape in ESCAPES)
+    for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], *wholly):
+        scrubber = Scrubber([needle], PLACEHOLDER)
+        clean = b"".join(scrubber.feed(bytes([byte])) for byte in f"<{form}>".encode())
+        assert clean == b"<" + needle.stand_in(PLACEHOLDER, len(form)) + b">"
+
+
+@given(
+    secret=st.one_of(st.sampled_from(AWKWARD), st.text("ab%25\\u0x41&#;", min_size=8, max_size=20)),
+    random=st.randoms(use_true_random=False),
+)
+def test_an_awkward_credential_is_found_behind_its_own_beginning(secret: str, random: Random) -> None:
+    needle = Needle(secret)
+    form = "".join(random.choice(["{:c}", *ESCAPES]).format(ord(letter)) for letter in secret)
+    begun = form[: random.randrange(len(form))]
+    for text in (f"{begun}{form}{begun}".encode(), f"{begun}!{form[:-1]}".encode()):
+        for chunks in ([text], [bytes([byte]) for byte in text]):
+            scrubber = Scrubber([needle], PLACEHOLDER)
+            clean = b"".join([*map(scrubber.feed, chunks), scrubber.finish()])
+            assert scrubber.found == (needle.find(text) is not None)
+            assert scrubber.found or clean == text
+            assert scrubber.found or form.encode() not in text
+            assert needle.find(clean) is None
+            assert len(clean) == len(text)
 
 
 def test_a_value_is_scrubbed_whole() -> None:
