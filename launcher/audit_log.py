@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field
 
 from launcher.render import utc
-from proxy.audit import DECISION_CIRCUIT
-from proxy.model import Event
-from vault.model import NAME
+from proxy.model import Event, Reason
+from vault.model import ConnectionKey
 
 CURRENT: Final = "audit.jsonl"
 
@@ -29,13 +28,11 @@ MAX_BYTES: Final = 5_000_000
 KEPT_FILES: Final = 5
 """Older files, `audit.1.jsonl` being the youngest. With the current one, 30 MB at most."""
 
-_MARK: Final = json.dumps(DECISION_CIRCUIT).encode()
-"""In every line about a circuit, and in hardly another: what lacks it is not parsed."""
+KeptReason = Literal[Reason.LOGIN_NEEDED, Reason.CREDENTIAL_DEAD]
+"""Why a request was answered in the place of the provider, which was not asked."""
 
-_KEPT_BACK: Final = re.compile(r"(?P<reason>.*); (?P<count>[0-9]{1,15}) requests were answered locally")
-"""The reason of such a line, as `launcher.run` writes it."""
-
-_NAME: Final = rf"^{NAME.pattern}$"
+_MARKS: Final = tuple(f'"{reason}"'.encode() for reason in get_args(KeptReason))
+"""One of them is in every line about such a request, and in hardly another: what lacks both is not parsed."""
 
 _END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """Times near the last that Python knows cannot all be written again."""
@@ -43,27 +40,23 @@ _END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class KeptBack:
-    """What one run kept from a provider."""
+    """A request that was kept from its provider."""
 
-    connection: str
-    """As the user writes it: `discord/work`. The profile is not in the audit."""
-    reason: str
-    count: int
-    """Requests that were answered locally."""
+    key: ConnectionKey
+    reason: KeptReason
     at: float
-    """When the run ended, in seconds since the epoch."""
+    """Seconds since the epoch."""
 
 
 class _Line(BaseModel):
-    """A line about a circuit, as far as it is read. The files could hold anything."""
-
-    model_config = ConfigDict(frozen=True)
+    """A line about such a request, as far as it is read. The files could hold anything."""
 
     time: AwareDatetime = Field(lt=_END)
-    provider: str = Field(pattern=_NAME)
-    connection: str = Field(pattern=_NAME)
-    decision: str
-    reason: str
+    profile: str
+    provider: str
+    connection: str
+    decision: Literal["refuse"]
+    reason: KeptReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +65,23 @@ class AuditLog:
 
     folder: Path
     run: str
+    profile: str
     now: Callable[[], float]
     max_bytes: int = MAX_BYTES
 
     def __call__(self, event: Event) -> None:
         """Keep an event. Raises: OSError."""
-        line = json.dumps(_fields(event, self.run, self.now())).encode() + b"\n"
+        line = json.dumps(_fields(event, self.run, self.profile, self.now())).encode() + b"\n"
         with _locked(self.folder):
             current = self.folder / CURRENT
             if _size(current) + len(line) > self.max_bytes:
                 _rotate(self.folder)
+            size = _size(current)
             descriptor = os.open(current, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                os.write(descriptor, line)
+                if os.write(descriptor, line) < len(line):  # the disk is full
+                    os.ftruncate(descriptor, size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(current))
             finally:
                 os.close(descriptor)
 
@@ -98,45 +95,50 @@ def read_audit(folder: Path) -> list[str]:
     return [line for text in texts for line in text.splitlines()]
 
 
-def read_kept_back(folder: Path, since: float) -> list[KeptBack]:
-    """What runs have kept from providers, the oldest first; `since` is in seconds since the epoch.
+def read_kept_back(folder: Path, since: float) -> Iterator[KeptBack]:
+    """The requests that were kept from providers, the oldest first; `since` is in seconds since the epoch.
 
     Costs little where the audit is large: a file that nobody has written to since is not opened.
 
     Raises: OSError.
     """
     if not folder.is_dir():
-        return []
+        return
     with _locked(folder):
         recent = [path for path in _files(folder) if path.stat().st_mtime >= since]
         lines = [line for path in recent for line in _marked(path)]
-    found = [_kept_back(line) for line in lines]
-    return [told for told in found if told is not None and told.at >= since]
+    for line in lines:
+        kept = _kept_back(line)
+        if kept is not None and kept.at >= since:
+            yield kept
+
+
+def answered_locally(count: int) -> str:
+    """How many requests were kept from a provider, for people."""
+    return f"{'1 request was' if count == 1 else f'{count} requests were'} answered locally"
 
 
 def _marked(path: Path) -> list[bytes]:
     with path.open("rb") as file:
-        return [line for line in file if _MARK in line]
+        return [line for line in file if any(mark in line for mark in _MARKS)]
 
 
 def _kept_back(text: bytes) -> KeptBack | None:
     """None where the line is about something else, or is damaged."""
     try:
         line = _Line.model_validate_json(text)
-    except ValidationError:
+        key = ConnectionKey(line.profile, line.provider, line.connection)
+    except ValueError:  # a ValidationError is one
         return None
-    said = _KEPT_BACK.fullmatch(line.reason)
-    if line.decision != DECISION_CIRCUIT or said is None:
-        return None
-    connection = f"{line.provider}/{line.connection}"
-    return KeptBack(connection, said["reason"], int(said["count"]), line.time.timestamp())
+    return KeptBack(key, line.reason, line.time.timestamp())
 
 
-def _fields(event: Event, run: str, now: float) -> dict[str, str | int | None]:
+def _fields(event: Event, run: str, profile: str, now: float) -> dict[str, str | int | None]:
     provider, _, connection = (event.connection or "").partition("/")
     return {
         "time": utc(now),
         "run": run,
+        "profile": profile,
         "provider": provider or None,
         "connection": connection or None,
         "host": event.host,

@@ -9,38 +9,30 @@ import platform
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from launcher.app import App
-from launcher.audit_log import KeptBack, read_kept_back
+from launcher.doctor_circuits import circuits
 from launcher.errors import LauncherError
+from launcher.finding import Finding, State
 from launcher.isolation.levels import FALLBACKS
 from launcher.isolation.model import Level
 from launcher.isolation.probe import Fails, Probe, Works
 from launcher.isolation.steps import Step
-from launcher.render import utc
 from launcher.settings import RUN_VARIABLE
 from launcher.startup import PACKAGES
 from launcher.vault_admin import described_key
 from oauth.errors import ProviderInvalid
-from oauth.outcome import login_command
 from oauth.protocol import LOGIN_PORT
 from oauth.registry import Registered
-from vault.envelope import Kind
 from vault.errors import LoosePermissions, VaultError
 from vault.files import require_private
-from vault.keys import KeyFile
-from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Health, OAuthTokens, Versioned
 from vault.slot import Source
-from vault.storage import SqliteStorage
-from vault.vault import Vault
 
 MITMPROXY: Final = "12.2."
 """How the version begins that the proxy was written for: it leans on what promises no stability."""
@@ -50,34 +42,6 @@ HEAVY: Final = ("mitmproxy", "cryptography", "pydantic", "httpx")
 
 UNCOMPILED: Final = 0.1
 """The share of files without bytecode that is worth a word: packages hold some that nobody imports."""
-
-RECENT_DAYS: Final = 7
-"""How far back a refused credential is worth a word: a job may run weekly."""
-
-_DAY: Final = 86_400
-"""Seconds."""
-
-LOGIN_HELPS: Final = "the provider refused the refresh token"
-"""The one reason of a circuit, in the words of `oauth.keeper`, that proves the credential dead."""
-
-
-class State(StrEnum):
-    """How grave a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-    """No run will start like this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    state: State
-    text: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,89 +206,5 @@ def proxy_finding(app: App) -> Finding:
     return Finding("upstream proxy", State.OK, f"HTTPS_PROXY: {urlsplit(url).netloc.rpartition('@')[2]}")
 
 
-def _circuits(app: App) -> Iterator[Finding]:
-    """The connections that a provider refused so often that runs answered in its place."""
-    if app.environ.get(RUN_VARIABLE):
-        return
-    folder = app.settings.audit_folder
-    try:
-        told = read_kept_back(folder, app.now() - RECENT_DAYS * _DAY)
-    except OSError as error:
-        problem = (error.strerror or "unreadable").lower()
-        text = f"cannot read the audit in {folder}: {problem}"
-        yield Finding("circuit", State.WARNING, text, "check its permissions")
-        return
-    try:
-        good_at = _last_good(app) if told else {}
-    except VaultError:
-        return  # the finding about the home or the key says it
-    found = circuit_findings(app.settings.profile, told, good_at)
-    text = f"no connection is known to be refused, by the audit of {RECENT_DAYS} days"
-    yield from found or [Finding("circuit", State.OK, text)]
-
-
-def circuit_findings(
-    profile: str, told: Iterable[KeptBack], good_at: Mapping[str, float | None]
-) -> list[Finding]:
-    """One for each connection that was refused and, as far as is known, not mended since.
-
-    `good_at` has every stored connection, and when it was last good: None where that is not known.
-    """
-    refused: dict[str, list[KeptBack]] = {}
-    for one in told:
-        # A run may tell of a 401 or two that kept nothing from the provider.
-        if one.count and one.connection in good_at and one.at >= (good_at[one.connection] or 0.0):
-            refused.setdefault(one.connection, []).append(one)
-    return [
-        _circuit_finding(ConnectionKey(profile, *name.split("/")), runs, good_at[name] is not None)
-        for name, runs in sorted(refused.items())
-    ]
-
-
-def _circuit_finding(key: ConnectionKey, runs: Sequence[KeptBack], certain: bool) -> Finding:
-    count, last = sum(run.count for run in runs), runs[-1]
-    requests = "1 request was" if count == 1 else f"{count} requests were"
-    text = f"{key}: {requests} answered locally, last in a run that ended {utc(last.at)}: {last.reason}"
-    command = login_command(key) if last.reason == LOGIN_HELPS else _check_command(key)
-    unless = "" if certain else "unless you have logged in since, "
-    return Finding("circuit", State.WARNING, text, f"{unless}run '{command}'")
-
-
-def _check_command(key: ConnectionKey) -> str:
-    profile = "" if key.profile == DEFAULT_NAME else f" --profile {key.profile}"
-    connection = "" if key.name == DEFAULT_NAME else f" --connection {key.name}"
-    return f"authsome{profile} check {key.provider}{connection}"
-
-
-def _last_good(app: App) -> dict[str, float | None]:
-    """The stored connections, and when each was last good; None where nobody can tell without a key.
-
-    Raises: VaultError.
-    """
-    if not app.has_vault:
-        return {}
-    profile, path = app.settings.profile, app.settings.vault_file
-    with closing(SqliteStorage(path)) as storage:  # who is there stands beside the sealed records
-        records = storage.records(profile, Kind.CONNECTION)
-    known: dict[str, float | None] = {f"{record.provider}/{record.name}": None for record in records}
-    # The key file and no other source: those may ask the user. Where it does not fit, nothing is known.
-    with suppress(VaultError), Vault.open(SqliteStorage(path), KeyFile(app.settings.key_file)) as vault:
-        for key, found in vault.connections(profile):
-            if isinstance(found, Versioned):
-                known[str(key)] = _good_at(found.value)
-    return known
-
-
-def _good_at(connection: Connection) -> int:
-    """When the last login, refresh or check went well; to the second, as times are in the audit."""
-    times = [connection.created_at]
-    match connection.credential:
-        case OAuthTokens(issued_at=issued_at):
-            times.append(issued_at)
-    if connection.checked and connection.checked.health in (Health.HEALTHY, Health.EXPIRING):
-        times.append(connection.checked.at)
-    return int(max(times))
-
-
-SECTIONS: Final[tuple[Callable[[App], Iterator[Finding]], ...]] = (_program, _files, _circuits, _network)
+SECTIONS: Final[tuple[Callable[[App], Iterator[Finding]], ...]] = (_program, _files, circuits, _network)
 """What is looked at, in this order; one more section is one more function here."""

@@ -25,7 +25,10 @@ WITHOUT: Final = "give --no-sandbox to run without isolation"
 
 _DIFFERENT: Final = {
     Level.GUARD_HOST_PROC: "the names of other processes stay visible",
-    Level.LANDLOCK: "the program can make no files directly in the home folder and use no unix sockets",
+    Level.LANDLOCK: (
+        "the program can make no files directly in the home folder and in those that hold authsome's "
+        "libraries, and use no unix sockets"
+    ),
 }
 """What differs for an honest program where guard steps down to these."""
 
@@ -75,7 +78,11 @@ def isolated_child(
         first = outcome.failed[0]
         cause = explain(first.failure.step, first.failure.number, read_host())
         instead = f"{outcome.level} stands in: {_DIFFERENT[outcome.level]}"
-        report.warning(f"{first.level} is not available: {cause.text}; {instead}", cause.remedy)
+        remedy = cause.remedy
+        inside = [path for path in facts.code if Path(path).is_relative_to(facts.working_folder)]
+        if outcome.level is Level.LANDLOCK and inside:
+            remedy = f"install authsome outside of {facts.working_folder}; and {remedy}"
+        report.warning(f"{first.level} is not available: {cause.text}; {instead}", remedy)
     # A sandbox has a network of its own, where there are no other abstract sockets.
     if Step.SCOPE in outcome.missing and facts.abstract and not given.sandbox:
         report.warning(
@@ -87,21 +94,28 @@ def isolated_child(
 
 
 def _hidden(settings: Settings) -> list[Path]:
-    """The vault's folder, the usual one too, and that of a key kept elsewhere. Raises: UsageProblem."""
+    """The folders of the vault in use and of the usual one, and of what is kept elsewhere: a key, or what
+    a link in them leads to. Raises: UsageProblem.
+    """
     usual = usual_home(Path.home())
     is_other = usual.is_dir() and not settings.home.resolve().is_relative_to(usual.resolve())
-    homes = [settings.home, usual] if is_other else [settings.home]
-    folder = settings.key_file.parent
-    if folder == settings.home or not folder.is_dir():
-        return homes
-    real = folder.resolve()
+    vaults = [settings, Settings(usual, settings.profile)] if is_other else [settings]
+    hidden = [vault.home for vault in vaults]
+    for path in (file for vault in vaults for file in (vault.key_file, vault.vault_file)):
+        for folder in (path.parent.resolve(), path.resolve().parent):
+            if folder.is_dir() and not any(folder.is_relative_to(known.resolve()) for known in hidden):
+                _require_hideable(path, folder)
+                hidden.append(folder)
+    return hidden
+
+
+def _require_hideable(path: Path, folder: Path) -> None:
     for needed in (Path.cwd(), Path.home().resolve()):
-        if needed.is_relative_to(real):
+        if needed.is_relative_to(folder):
             raise UsageProblem(
-                f"{settings.key_file} cannot be hidden from the program without hiding {needed}",
-                "keep the key in a folder of its own",
+                f"{path} cannot be hidden from the program without hiding {needed}",
+                "keep it in a folder of its own",
             )
-    return [*homes, folder]
 
 
 def _unprotected(closing: Sequence[int]) -> Isolated[Child]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -17,6 +18,7 @@ def http_client(routes: Routes, context: ssl.SSLContext) -> httpx.AsyncClient:
     """The client for token endpoints: no redirects, no cookies kept, nothing read from the environment."""
     return httpx.AsyncClient(
         transport=_RoutedTransport(routes, context),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=TIMEOUT_SECONDS,
         follow_redirects=False,
         trust_env=False,

@@ -29,18 +29,27 @@ class Routes:
 
     def address_of(self, host: str, port: int) -> tuple[str, int]:
         """What is dialled for `host` and `port`; the first entry that applies wins."""
-        for entry in self.connect_to:
-            if entry.applies(host, port):
-                return entry.address(host, port)
-        return host, port
+        entry = self._entry(host, port)
+        return entry.address(host, port) if entry else (host, port)
+
+    def is_named(self, host: str, port: int) -> bool:
+        """Whether what is dialled for `host` and `port` is a host that the user wrote, be it the same one.
+
+        Another port alone names no host: `:443::8443` is for every host there is.
+        """
+        entry = self._entry(host, port)
+        return entry is not None and bool(entry.to_host)
 
     def proxy_of(self, host: str, port: int) -> str | None:
         """The upstream proxy for an address as `address_of` gave it; None to connect directly."""
-        if self.proxy is None or _is_loopback(host) or self._is_named(host, port):
+        if self.proxy is None or _is_loopback(host) or self._is_written(host, port):
             return None
         return None if _is_bypassed(host, port, self.bypass) else self.proxy
 
-    def _is_named(self, host: str, port: int) -> bool:
+    def _entry(self, host: str, port: int) -> ConnectTo | None:
+        return next((entry for entry in self.connect_to if entry.applies(host, port)), None)
+
+    def _is_written(self, host: str, port: int) -> bool:
         return any(
             entry.to_host in ("", host) and entry.to_port in (None, port) and (entry.to_host or entry.to_port)
             for entry in self.connect_to

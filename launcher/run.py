@@ -11,7 +11,7 @@ from typing import Final
 
 from launcher import report
 from launcher.app import App
-from launcher.audit_log import AuditLog
+from launcher.audit_log import AuditLog, answered_locally
 from launcher.child import Child
 from launcher.choose import choose, named_providers
 from launcher.confirm import require_confirmed
@@ -25,6 +25,7 @@ from launcher.isolation.model import Use
 from launcher.isolation.plan import PROXY_PORT
 from launcher.rules import permits, rules_for
 from launcher.runs import RunFolder, private_folder
+from launcher.startup import seal_imports
 from launcher.trust import joined, read_certificates
 from oauth.circuit import CircuitState
 from oauth.errors import ProviderInvalid, ProviderUnknown
@@ -79,7 +80,7 @@ async def _serve(
     app: App, plan: _Plan, folder: RunFolder, program: Sequence[str], isolated: Isolated[Child]
 ) -> int:
     routes = app.routes
-    audit = AuditLog(app.settings.audit_folder, folder.name, app.now)
+    audit = AuditLog(app.settings.audit_folder, folder.name, app.settings.profile, app.now)
     async with (
         app.http() as http,
         app.keeper() as keeper,
@@ -89,13 +90,14 @@ async def _serve(
             source=KeeperSource(keeper, plan.keys),
             audit=audit,
             roots=app.roots,
-            dialer=Dialer(routes.address_of, routes.proxy_of),
+            dialer=Dialer(routes.address_of, routes.proxy_of, routes.is_named),
             resend=resend_over(http),
         ) as proxy,
         gateway(isolated.listeners, _captured(proxy)),
     ):
         _write_certificates(app, folder, proxy)
         port = PROXY_PORT if isolated.listeners else proxy.port
+        seal_imports()
         isolated.child.start(program, _environment(app, plan, folder, proxy.url(port)))
         try:
             return await asyncio.to_thread(isolated.child.wait)
@@ -105,8 +107,8 @@ async def _serve(
 
 
 def _told(circuit: CircuitState) -> Event:
-    """What kept requests from the provider, for the audit and for `doctor`."""
-    reason = f"{circuit.reason}; {circuit.answered} requests were answered locally"
+    """The sum of a run, for people: each request that was kept from the provider has a line of its own."""
+    reason = f"{circuit.reason}; {answered_locally(circuit.answered)}"
     return Event("", "", "", DECISION_CIRCUIT, connection=str(circuit.key), reason=reason)
 
 

@@ -56,6 +56,8 @@ def _host(host: str) -> str:
 def _path(path: str) -> str:
     if not path.startswith("/") or re.search(r"[^!-~]|[?#%\\]|//|/\.\.?(?:/|$)", path):
         raise ValueError("must be a path such as '/api/oauth2/token'")
+    if any("*" in segment and segment != "*" for segment in path.split("/")):
+        raise ValueError("has a '*' that is not a whole segment of the path")
     return path
 
 
@@ -148,7 +150,8 @@ class Injection(_Strict):
     scheme: HeaderName | None = None
     """The authentication scheme before the value (RFC 9110 section 11.1); None: the value stands alone."""
     never_paths: tuple[Path, ...] = Field(default=(), strict=False)
-    """Paths that never get the credential, besides the token and revocation endpoints."""
+    """Paths that never get the credential, besides the token and revocation endpoints; `*` stands for one
+    segment."""
     allow: tuple[Permit, ...] = Field(default=(), strict=False)
     """Methods and paths that get it, such as `GET /api/*/users/@me`; empty for all."""
 

@@ -101,8 +101,6 @@ class Recovery:
             probed = await self._client.probe(url, value, header=slot.header, scheme=slot.scheme)
         except OAuthError:
             return False  # nothing is known; the refresh that follows will tell
-        if probed.status == 401:
-            remember(watch, probed.body)
         return probed.vouches
 
 
@@ -117,6 +115,10 @@ def unexplained(key: ConnectionKey) -> NotUsable:
 
 
 def remember(watch: Watch, body: bytes) -> None:
-    """Keep a 401's body to repeat it to the child, unless it quotes the credential."""
+    """Keep the body of a 401 to a request of the child, to repeat it, unless it quotes the credential.
+
+    It may do so in another spelling: the proxy searches it for every credential that it has sent. The answer
+    to a check of our own is never kept, because its credential may be one that the proxy does not know yet.
+    """
     if watch.record and value_of(watch.record.value).get_secret_value().encode() not in body:
         watch.circuit.remember(body)

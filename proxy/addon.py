@@ -21,6 +21,7 @@ from proxy.model import (
     AuditSink,
     CredentialSource,
     Decision,
+    Event,
     Fresh,
     Inject,
     Origin,
@@ -53,6 +54,10 @@ _CODINGS: Final = Slot("Accept-Encoding", None)
 
 _HOP_BY_HOP: Final = frozenset({b"proxy-authorization", b"proxy-connection", b"proxy-authenticate"})
 """Between the child and this proxy only (RFC 9110 section 11.7); one of them is the run's password."""
+
+_PIECEMEAL: Final = frozenset({b"range", b"if-range", b"te"})
+"""Ask for a part of an answer, or for one in a transfer coding: neither could be searched. A server may
+pass over both (RFC 9110 sections 10.1.4 and 14.2)."""
 
 _COMPRESSION: Final = frozenset({b"sec-websocket-extensions"})
 """Messages after an upgrade that are compressed (RFC 7692) could not be searched."""
@@ -87,6 +92,7 @@ class Addon:
         self._upstream_context = upstream_context
         self._resend = resend
         self._cleanser = Cleanser()
+        self._recorded = True
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """Verify the upstream before the child's handshake ends, so that `decide()` can know of it."""
@@ -138,20 +144,28 @@ class Addon:
                 Reason.CREDENTIAL_UNAVAILABLE, f"no credential for {rule.connection} in time"
             )
         if isinstance(answer, Unavailable):
-            self._refuse(flow, target, Refuse(answer.reason, answer.message, answer.fix))
+            refusal = Refuse(answer.reason, answer.message, answer.fix, connection=rule.connection)
+            self._refuse(flow, target, refusal)
             if answer.body is not None:
                 flow.response = _as_the_provider(answer, answer.body)
+                self._cleanse_whole(flow.response)
+            return
+        if not self._recorded:
+            # Else a child that fills the disk would use the account unseen.
+            message = "the audit could not be written, so no credential is sent"
+            self._refuse(flow, target, Refuse(Reason.INTERNAL_ERROR, message))
             return
         flow.request.headers.fields = self._filled(target, rule, answer)
         flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation)
         flow.request.stream = True
 
     def _filled(self, target: Target, rule: Rule, answer: Fresh) -> slots.Headers:
-        """The headers to send: the credential in its slot, and no content coding asked for."""
+        """The headers to send: the credential in its slot, and a whole answer without codings asked for."""
         value = answer.value.get_secret_value()
         self._cleanser.remember(value)
         filled = slots.fill(target.headers, rule.slot, value.encode("ascii"))
-        return slots.fill(filled, _CODINGS, b"identity")
+        kept = tuple(pair for pair in filled if pair[0].lower() not in _PIECEMEAL)
+        return slots.fill(kept, _CODINGS, b"identity")
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Stream the answer on, less what would lead the child around the proxy."""
@@ -160,6 +174,9 @@ class Addon:
             return
         _drop(flow.response.headers, _HOP_BY_HOP | {b"alt-svc"})
         if isinstance(notes.decision, Inject):
+            if flow.response.status_code == 101:
+                flow.kill()  # a switch of protocols, which nobody asked for
+                return
             if _is_short_401(flow.response):
                 return  # kept back: `response` decides what the child gets
             self._learn(notes, notes.decision.rule, flow.response.status_code)
@@ -167,7 +184,7 @@ class Addon:
             self._cleanse(flow, flow.response)
         else:
             flow.response.stream = True
-        self._sink(audit.describe(notes.target, notes.decision, flow.response.status_code))
+        self._record(audit.describe(notes.target, notes.decision, flow.response.status_code))
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """Recover from a 401 that the child has not seen: with another credential, once."""
@@ -186,7 +203,7 @@ class Addon:
         else:
             self._source.rejected(connection, notes.generation, body)
         self._cleanse_whole(response)
-        self._sink(audit.describe(notes.target, notes.decision, response.status_code))
+        self._record(audit.describe(notes.target, notes.decision, response.status_code))
 
     async def _send_again(self, notes: _Notes, answer: Fresh) -> http.Response | None:
         target, rule = notes.target, _rule_of(notes)
@@ -212,10 +229,10 @@ class Addon:
         """Record a request that got no answer: reset, timeout, or refused by mitmproxy's own checks."""
         notes = flow.metadata.get(_NOTES)
         if isinstance(notes, _Notes):
-            self._sink(audit.describe(notes.target, notes.decision, None))
+            self._record(audit.describe(notes.target, notes.decision, None))
         else:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
-            self._sink(audit.describe(_measure(flow), refusal, 400))
+            self._record(audit.describe(_measure(flow), refusal, 400))
 
     def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Have credentials replaced in the answer on its way."""
@@ -227,7 +244,7 @@ class Addon:
         try:
             response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields))
         except Unsearchable:
-            message = "the answer is in a content coding that cannot be searched for credentials"
+            message = "the answer is in a coding that cannot be searched for credentials"
             flow.response = _in_place_of(Refuse(Reason.UNSEARCHABLE, message, status=502))
         else:
             response.stream = body or True
@@ -261,13 +278,19 @@ class Addon:
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:
         """The dispatcher's answer when a hook raised: nothing may go upstream."""
         flow.metadata.pop(_NOTES, None)
-        flow.response = _response(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
+        flow.response = refusing(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
         flow.request.stream = False
 
     def _refuse(self, flow: http.HTTPFlow, target: Target, refusal: Refuse) -> None:
         flow.metadata[_NOTES] = _Notes(target, refusal)
-        flow.response = _response(refusal)
-        self._sink(audit.describe(target, refusal, refusal.status))
+        flow.response = refusing(refusal)
+        self._record(audit.describe(target, refusal, refusal.status))
+
+    def _record(self, event: Event) -> None:
+        """Keep an event. Raises: whatever the sink does, and then no credential is sent until it does not."""
+        self._recorded = False
+        self._sink(event)
+        self._recorded = True
 
 
 def _measure(flow: http.HTTPFlow) -> Target:
@@ -304,7 +327,8 @@ def _connection_refusal(flow: http.HTTPFlow) -> Refuse | None:
     return Refuse(Reason.UPSTREAM_UNTRUSTED, message, status=502)
 
 
-def _response(refusal: Refuse) -> http.Response:
+def refusing(refusal: Refuse) -> http.Response:
+    """The answer to a request that is refused."""
     body = {"error": "authsome_refused", "reason": refusal.reason, "message": refusal.message}
     if refusal.fix:
         body["fix"] = refusal.fix
@@ -331,10 +355,10 @@ def _as_the_provider(answer: Unavailable, body: bytes) -> http.Response:
     """
     refusal = Refuse(answer.reason, answer.message, answer.fix)
     if answer.reason is Reason.CREDENTIAL_DEAD:
-        response = _response(replace(refusal, status=401))
+        response = refusing(replace(refusal, status=401))
         response.content = body
         return response
-    response = _response(refusal)
+    response = refusing(refusal)
     ours = json.loads(response.content or b"{}")
     theirs = json.loads(body)
     response.content = json.dumps({**ours, "detail": answer.message, **theirs}).encode()
@@ -343,7 +367,7 @@ def _as_the_provider(answer: Unavailable, body: bytes) -> http.Response:
 
 def _in_place_of(refusal: Refuse) -> http.Response:
     """A refusal that is sent in place of an answer whose body still arrives, and is dropped."""
-    response = _response(refusal)
+    response = refusing(refusal)
     body = response.raw_content or b""
 
     def replaced(chunk: bytes) -> list[bytes]:

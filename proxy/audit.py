@@ -36,7 +36,7 @@ def describe(target: Target, decision: Decision, status: int | None) -> Event:
             what, connection = DECISION_INJECT, rule.connection
         case PassThrough(inert_placeholder=inert):
             what, reason = DECISION_PASS, INERT_PLACEHOLDER if inert else None
-        case Refuse(reason=why):
+        case Refuse(reason=why, connection=connection):
             what, reason = DECISION_REFUSE, str(why)
     return Event(
         method=target.method[:16],

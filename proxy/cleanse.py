@@ -21,7 +21,7 @@ Filter = Callable[[bytes], list[bytes]]
 
 
 class Unsearchable(Exception):
-    """The body is in a content coding that cannot be undone here, so it is not passed on."""
+    """The body is in a coding that cannot be undone here, so it is not passed on."""
 
 
 class Cleanser:
@@ -61,6 +61,8 @@ class Cleanser:
         needles = self.needles
         if not needles:
             return headers, None
+        if any(value.strip().lower() != b"chunked" for value in values(headers, b"transfer-encoding")):
+            raise Unsearchable  # coded on the way as well, which only the recipient undoes
         codings = [value.decode("latin-1") for value in values(headers, b"content-encoding")]
         decoders = decoders_for(codings)
         if decoders is None:

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -22,12 +24,31 @@ CONNECT_TIMEOUT: Final = 30.0
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 section 8)."""
 
-METADATA: Final = frozenset({"168.63.129.16", "100.100.100.200", "fd00:ec2::254"})
-"""Metadata services of clouds that are not at a link-local address: Azure, Alibaba, AWS over IPv6."""
+LOOKUP_TIMEOUT: Final = 2.0
+"""Seconds that a name may take to be looked up which an upstream proxy is asked for anyway."""
+
+METADATA: Final = frozenset(
+    {
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
+    }
+)
+"""Metadata services of clouds that are not at a link-local address: Azure, Alibaba, Oracle; over IPv6 AWS,
+its credentials for pods, Google, Oracle and Scaleway."""
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _nothing_named(_host: str, _port: int) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +59,19 @@ class Dialer:
     """The host and port to connect to in place of the given ones (`--connect-to`)."""
     proxy_of: Callable[[str, int], str | None]
     """The `http://` URL of the upstream proxy for a host and port, or None to connect directly."""
+    is_named: Callable[[str, int], bool] = _nothing_named
+    """Whether the user named the host to connect to, be it the given one. Another one was always named."""
 
     async def dial(self, origin: Origin) -> Streams:
         """Connect. Raises: DialFailed, with a message that names the address."""
         host, port = self.address_of(origin.host, origin.port)
-        named = (host, port) != (origin.host, origin.port)
+        named = host != origin.host or self.is_named(origin.host, origin.port)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 proxy = self.proxy_of(host, port)
                 if proxy is not None:
-                    if not named and _is_address(host):
-                        _not_own(host, port, [host])
+                    if not named:
+                        await _require_abroad(host, port)
                     return await _connect_through(urlsplit(proxy), Origin(host, port))
                 if named:
                     return await _connect(host, port)
@@ -73,11 +96,62 @@ async def _connect_abroad(host: str, port: int) -> Streams:
 def _not_own(host: str, port: int, addresses: Sequence[str]) -> list[str]:
     allowed = [address for address in addresses if not is_own(address)]
     if not allowed:
-        raise DialFailed(
-            f"{host} is an address of this machine or its network's own, which is not dialled for a program",
-            f"name it with --connect-to {host}:{port}:ADDRESS:PORT if it is meant",
-        )
+        raise _own(host, port)
     return allowed
+
+
+def _own(host: str, port: int) -> DialFailed:
+    return DialFailed(
+        f"{host} is an address of this machine or its network's own, which is not dialled for a program",
+        f"name it with --connect-to {host}:{port}:ADDRESS:PORT if it is meant",
+    )
+
+
+async def _require_abroad(host: str, port: int) -> None:
+    """An upstream proxy may run on this machine, and would dial it. Raises: DialFailed.
+
+    Which address it will dial is not known: any may be the one. A name that is not known here, or not in
+    time, is left to it: many a network resolves nothing but through its proxy.
+    """
+    found = [host] if _is_address(host) else await known_addresses(host, port)
+    if any(map(is_own, found)):
+        raise _own(host, port)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+async def known_addresses(
+    host: str,
+    port: int,
+    seconds: float = LOOKUP_TIMEOUT,
+    look_up: Callable[[str, int], list[str]] = _addresses,
+) -> list[str]:
+    """The addresses of a name as far as they are known here, and soon.
+
+    In a thread of its own, which nobody waits for: slow names must not hold up others, nor a run's end.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(addresses: list[str]) -> None:
+        if not found.done():
+            found.set_result(addresses)
+
+    def work() -> None:
+        addresses: list[str] = []
+        with suppress(OSError, UnicodeError):
+            addresses = look_up(host, port)
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            loop.call_soon_threadsafe(settle, addresses)
+
+    threading.Thread(target=work, name="authsome-lookup", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            return await found
+    except TimeoutError:
+        return []
 
 
 def _is_address(host: str) -> bool:
@@ -99,7 +173,7 @@ def is_own(address: str) -> bool:
         return is_own(str(inner))
     if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
         return True
-    if address in METADATA:
+    if str(ip) in METADATA:
         return True
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

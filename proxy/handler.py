@@ -15,16 +15,16 @@ from types import TracebackType
 from typing import Final, Literal, Optional, cast
 
 from mitmproxy import connection, http, options
-from mitmproxy.net.http import http1  # noqa: F401  (loads the HTTP/1 codec before the first connection)
+from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
-from mitmproxy.proxy.layers.http import HTTPMode
+from mitmproxy.proxy.layers.http import HTTPMode, _http1
 
-from proxy.addon import Addon
+from proxy.addon import Addon, refusing
 from proxy.dial import Dialer
 from proxy.errors import DialFailed
 from proxy.front import Prefixed, Terminate
-from proxy.model import Origin
+from proxy.model import Origin, Reason, Refuse
 
 IDLE_TIMEOUT: Final = 3600
 """Seconds without a byte in either direction before a connection is closed.
@@ -80,6 +80,25 @@ def _tls_stack(handler: _Handler, origin: Origin) -> layer.Layer:
 
 def _cleartext_stack(handler: _Handler) -> layer.Layer:
     return HttpLayer(handler.layer.context, HTTPMode.regular)
+
+
+def _error_page(status_code: int, message: str = "") -> bytes:
+    """What the child is told of a message that is not HTTP/1.1: never mitmproxy's `message`.
+
+    That quotes what the server sent, and nobody has searched it for credentials.
+    """
+    del message
+    if status_code < 500:
+        reason, said = Reason.MALFORMED_HEADER, "the request is not valid HTTP/1.1"
+    else:
+        reason, said = Reason.UPSTREAM_UNREACHABLE, "there was no answer, or one that is not valid HTTP/1.1"
+    response = refusing(Refuse(reason, said, status=status_code))
+    response.headers["Connection"] = "close"
+    page: bytes = http1.assemble_response(response)
+    return page
+
+
+_http1.make_error_response = _error_page  # mitmproxy has no hook for it
 
 
 class _Handler(server.LiveConnectionHandler):

@@ -47,7 +47,7 @@ class Rule:
     origin: Origin
     slot: Slot
     never_paths: tuple[str, ...] = ()
-    """Paths that never get the credential: token and revocation endpoints."""
+    """Paths that never get the credential: token and revocation endpoints; `*` stands for one segment."""
     permits: tuple[tuple[Permit, ...], ...] = ()
     """Sets of methods and paths; each set that is not empty must cover a request."""
 
@@ -120,6 +120,8 @@ class Refuse:
     fix: str = ""
     """A command the reader can type."""
     status: int = 403
+    connection: str | None = None
+    """Whose credential there was none of; None where a request was refused for what it is."""
 
 
 Decision = Inject | PassThrough | Refuse
@@ -174,7 +176,7 @@ class Event:
     path: str
     """Without its query; long segments, which may be secrets of the provider's, are cut."""
     decision: str
-    """`inject`, `pass`, `refuse` or `tunnel`."""
+    """`inject`, `pass`, `refuse` or `tunnel`; `circuit` for the sum of a run, about no single request."""
     connection: str | None = None
     reason: str | None = None
     status: int | None = None

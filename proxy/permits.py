@@ -14,10 +14,13 @@ from typing import Final
 READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that ask for no change (RFC 9110 section 9.2.1), less TRACE."""
 
-OVERRIDING_HEADERS: Final = frozenset(
+OVERRIDING_METHOD: Final = frozenset(
     {b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-method"}
 )
 """With one of these some servers run another method than the request line says."""
+
+OVERRIDING_PATH: Final = frozenset({b"x-original-url", b"x-rewrite-url", b"x-original-method"})
+"""With one of these some servers, behind a gateway that rewrites requests, serve what it says instead."""
 
 _TEXT = re.compile(r"(?P<methods>\*|[A-Z]+(?:,[A-Z]+)*) (?P<path>/[!-~]*)")
 
@@ -39,11 +42,7 @@ class Permit:
         if self.methods is not None and method not in self.methods:
             return False
         given = _split(path)
-        if len(given) < len(self.segments) or (len(given) > len(self.segments) and not self.open_ended):
-            return False
-        return all(
-            want in ("*", have) for want, have in zip(self.segments, given[: len(self.segments)], strict=True)
-        )
+        return _fit(self.segments, given[: len(self.segments)] if self.open_ended else given)
 
 
 def parse_permit(text: str) -> Permit:
@@ -64,6 +63,22 @@ def parse_permit(text: str) -> Permit:
 
 
 READ_ONLY: Final = Permit("read-only", READ_METHODS, (), open_ended=True)
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Whether a path is the one that `pattern` names, in which `*` stands for one segment."""
+    return _fit(_split(pattern), _split(path))
+
+
+def has_header(headers: Iterable[tuple[bytes, bytes]], names: frozenset[bytes]) -> bool:
+    """Whether one of these headers is there. CGI and its kin take `_` for `-` (RFC 3875 section 4.1.18)."""
+    return any(name.lower().replace(b"_", b"-") in names for name, _ in headers)
+
+
+def _fit(wanted: tuple[str, ...], given: tuple[str, ...]) -> bool:
+    return len(wanted) == len(given) and all(
+        want in ("*", have) for want, have in zip(wanted, given, strict=True)
+    )
 
 
 def _split(path: str) -> tuple[str, ...]:

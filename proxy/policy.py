@@ -14,6 +14,8 @@ Pure, and the only place where that question is answered. Everything ambiguous r
 | TRACE, TRACK, CONNECT                           | refuse: method                  |
 | the slot's header twice, or two slots filled    | refuse: duplicate-slot          |
 | more header bytes than MAX_HEADERS              | refuse: too-large               |
+| placeholder in a slot, and an Upgrade           | refuse: method                  |
+| placeholder in a slot, path in doubt            | refuse: ambiguous-path          |
 | placeholder is the whole value of one slot      | inject, unless the path forbids |
 | anything else                                   | pass                            |
 
@@ -40,7 +42,7 @@ from proxy.model import (
     Rule,
     Target,
 )
-from proxy.permits import OVERRIDING_HEADERS, permitted
+from proxy.permits import OVERRIDING_METHOD, OVERRIDING_PATH, fits, has_header, permitted
 from proxy.slots import Content
 
 ECHOING_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
@@ -69,7 +71,7 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
     if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):
         return _refuse(Reason.DUPLICATE_SLOT, "the placeholder stands in more than one header")
     if filled:
-        return _path_refusal(filled[0], target) or Inject(filled[0])
+        return _use_refusal(filled[0], target) or Inject(filled[0])
     return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
 
 
@@ -102,15 +104,19 @@ def _structural_refusal(target: Target) -> Refuse | None:
     return None
 
 
-def _path_refusal(rule: Rule, target: Target) -> Refuse | None:
+def _use_refusal(rule: Rule, target: Target) -> Refuse | None:
+    """Why a credential is not put into a request that is in order otherwise."""
+    if slots.values(target.headers, b"upgrade"):
+        # What follows a switch has no frames that are known here, and could not be searched.
+        return _refuse(Reason.METHOD, "a credential is not sent with a protocol upgrade")
     path = comparable_path(target.path)
-    if path is None:
+    if path is None or has_header(target.headers, OVERRIDING_PATH):
         return _refuse(Reason.AMBIGUOUS_PATH, "servers could read this path differently")
-    if path.lower() in {never.lower() for never in rule.never_paths}:
+    if any(fits(never.lower(), path.lower()) for never in rule.never_paths):
         return _refuse(Reason.TOKEN_ENDPOINT, "a credential is never sent to a token endpoint")
     if not any(rule.permits):
         return None
-    if any(name.lower() in OVERRIDING_HEADERS for name, _ in target.headers):
+    if has_header(target.headers, OVERRIDING_METHOD):
         return _refuse(Reason.NOT_PERMITTED, "a header that overrides the method is not forwarded")
     if not permitted(rule.permits, target.method, path):
         limits = "; ".join(permit.text for group in rule.permits for permit in group)
@@ -121,8 +127,8 @@ def _path_refusal(rule: Rule, target: Target) -> Refuse | None:
 def comparable_path(target: str) -> str | None:
     """The path of a request target as it is compared, or None where servers could disagree on it.
 
-    Without query and parameters, percent-decoded once, without spaces at a segment's end or a final
-    slash. An encoded slash or percent sign, a backslash, a dot segment, an empty
+    Without query and parameters, percent-decoded once, without spaces at a segment's end; a final slash
+    means nothing to `proxy.permits`. An encoded slash or percent sign, a backslash, a dot segment, an empty
     segment or a control character is read in more than one way by the servers in use.
     """
     raw = target.encode(errors="surrogateescape").partition(b"?")[0]
@@ -130,7 +136,7 @@ def comparable_path(target: str) -> str | None:
     if b"#" in raw or _AMBIGUOUS.search(decoded) or decoded.count(b"/") != raw.count(b"/"):
         return None
     plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)
-    return plain.decode("latin-1").rstrip("/") or "/"
+    return plain.decode("latin-1")
 
 
 def _refuse(reason: Reason, message: str, status: int = 403) -> Refuse:

@@ -31,14 +31,14 @@ Resend = Callable[[Origin, str, str, Headers], Coroutine[Any, Any, Resent | None
 
 
 def is_repeatable(method: str, headers: Headers) -> bool:
-    """Whether a request has no body, which would be gone, and nothing that outlives its answer."""
+    """Whether a request has no body, which would be gone."""
     lengths = values(headers, b"content-length")
     bodiless = all(value.strip() == b"0" for value in lengths) and not values(headers, b"transfer-encoding")
-    return bodiless and not values(headers, b"upgrade") and method != "HEAD"
+    return bodiless and method != "HEAD"
 
 
 def resend_over(http: httpx.AsyncClient) -> Resend:
-    """Resend with a client that verifies certificates and follows no redirects."""
+    """Resend with a client that verifies certificates, follows no redirects and keeps no cookies."""
 
     async def resend(origin: Origin, method: str, path: str, headers: Headers) -> Resent | None:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host

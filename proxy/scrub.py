@@ -1,9 +1,13 @@
 """Replaces known credentials in what comes back from a server, as it streams by.
 
-Pure. A server can hand a credential back as it is, escaped for a URL, for JSON or for HTML, or inside
-something base64-encoded. Every replacement has the length of what it replaces, so that Content-Length
-stays right, and bytes are held back only while they could be the beginning of a credential, so that a
-stream stays a stream. Where nothing is found the bytes are untouched.
+Pure. A server can hand a credential back as it is, in UTF-16, escaped for a URL, for JSON or for HTML, or
+inside something base64-encoded. Every replacement has the length of what it replaces, so that Content-Length
+stays right. Where nothing is found the bytes are untouched.
+
+A word is held back until it ends, as it could become a credential. The end of a line or of a JSON value ends
+it, so that a stream stays a stream. It does not matter whether a word begins like the credential: the program
+sees the length of each TLS record, and a server that gives back what the program stored would let it try
+letter after letter.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ MIN_SECRET: Final = 8
 _GUARDS: Final = b"*!~^|:,@$()[]{}<>? ."
 """Bytes outside the base64 alphabets that begin no escape; the first that the credential does not hold."""
 
-_MARKS: Final = (b"%", b"\\", b"&")
-"""What an escaped character begins with."""
-
 _ESCAPE_BYTES: Final = b"%\\&#;uxX0123456789abcdefABCDEF"
 """What escapes are made of, besides characters of the credential."""
+
+_WORD: Final = bytes({0, *range(0x21, 0x7F)} - {*b"\"'<>{}[](),"})
+"""What all forms of nearly every credential are made of. The zero is half of a character in UTF-16."""
+
+_LINE: Final = bytes({*range(256)} - {*b"\n"})
+"""For any other: a credential is sent in a header, which is one line."""
 
 _LONGEST_ESCAPE: Final = 8
 """Bytes that one character may take: `&#x0041;`."""
@@ -38,28 +45,30 @@ class Needle:
         if len(raw) < MIN_SECRET:
             raise ValueError("too short to be looked for")
         self.literals = (raw, *_base64_forms(raw))
-        self.longest = max(len(raw) * _LONGEST_ESCAPE, *map(len, self.literals))
+        self._utf_16 = secret.encode("utf-16-le")[:-1]  # in both byte orders, less a zero at one end
+        self.longest = len(raw) * _LONGEST_ESCAPE
         self._raw = raw
         self._guard = next(bytes([byte]) for byte in _GUARDS if byte not in raw)
-        self._alphabet = bytes({*b"".join(self.literals), *_ESCAPE_BYTES})
-        half = b"[%b]{%d}" % (re.escape(self._alphabet), (len(raw) + 1) // 2)
+        used = {*b"".join(self.literals), *self._utf_16}
+        # One of two for all credentials: what is held back shows which bytes are in it.
+        self._word = _WORD if used <= {*_WORD} else bytes({*_LINE, *used})
+        half = b"[%b]{%d}" % (re.escape(bytes({*raw, *_ESCAPE_BYTES})), (len(raw) + 1) // 2)
         self._half_beside = re.compile(rb"\\(?:(?=%b)|(?<=%b\\))" % (half, half))
 
-    # These two take milliseconds to compile, and most runs need neither.
+    # Takes milliseconds to compile, and most runs do not need it.
     @cached_property
     def _escaped(self) -> re.Pattern[bytes]:
         return re.compile(b"".join(b"(?:%b)" % forms for forms in map(_forms_of, self._raw)))
-
-    @cached_property
-    def _escaped_begun(self) -> re.Pattern[bytes]:
-        """As many of its characters as there are before the end of the text."""
-        return re.compile(b"".join(rb"(?:%b|\Z)" % forms for forms in map(_forms_of, self._raw)) + rb"\Z")
 
     def find(self, text: bytes, start: int = 0) -> tuple[int, int] | None:
         """Start and end of the first occurrence in any form, from `start` on."""
         found = [
             (at, at + len(literal)) for literal in self.literals if (at := text.find(literal, start)) >= 0
         ]
+        # First from the end, which takes a fifth of the time in a long run of zeros.
+        if 0 in text and text.rfind(self._utf_16, start) >= 0:
+            at = text.index(self._utf_16, start)
+            found.append((at, at + len(self._utf_16)))
         if self._may_be_escaped(text, start) and (match := self._escaped.search(text, start)):
             found.append(match.span())
         return min(found, default=None)
@@ -67,9 +76,9 @@ class Needle:
     def _may_be_escaped(self, text: bytes, start: int) -> bool:
         """Whether there is an escape that has room for half of the credential before or behind it.
 
-        An occurrence is longer than the credential and all of its alphabet, so each escape in it has. To look
-        for that first takes a fifth of the time, as almost no other text has such an escape. What begins one
-        is made one byte for it: `re` is fastest where a pattern begins with one certain byte.
+        An occurrence is longer than the credential and all of its characters, so each escape in it has. To
+        look for that first takes a fifth of the time, as almost no other text has such an escape. What begins
+        one is made one byte for it: `re` is fastest where a pattern begins with one certain byte.
         """
         marked = text.replace(b"%", b"\\").replace(b"&", b"\\")
         return self._half_beside.search(marked, start) is not None
@@ -84,30 +93,9 @@ class Needle:
         return self._guard + (self._guard * len(inner) if self.find(inner) else inner) + self._guard
 
     def begins(self, text: bytes) -> int:
-        """Where a suffix of `text` starts that more bytes could make an occurrence; its length if nowhere."""
+        """Where the last word of `text` begins, or as much of it as could still become an occurrence."""
         tail = text[1 - self.longest :]
-        tail = tail[len(tail.rstrip(self._alphabet)) :]
-        if not tail:
-            return len(text)
-        begun = max(
-            length
-            for literal in self.literals
-            for length in range(min(len(literal), len(tail)) + 1)
-            if tail.endswith(literal[:length])
-        )
-        return len(text) - max(begun, self._begun_in_escapes(tail))
-
-    def _begun_in_escapes(self, tail: bytes) -> int:
-        """Bytes at the end of `tail` that begin the credential with some of its characters escaped.
-
-        What looks like an unfinished escape may also be characters that are in the credential as they are.
-        """
-        if not any(mark in tail for mark in _MARKS):
-            return 0
-        unfinished = _OPEN_ESCAPE.search(tail)
-        ends = (len(tail), unfinished.start() if unfinished else len(tail))
-        found = (self._escaped_begun.search(tail, 0, end) for end in ends)
-        return len(tail) - min(match.start() for match in found if match)
+        return len(text) - len(tail) + len(tail.rstrip(self._word))
 
 
 class Scrubber:
@@ -165,12 +153,6 @@ def _forms_of(byte: int) -> bytes:
             b"&#[xX]0{0,2}" + either_case + b";",
         )
     )
-
-
-_OPEN_ESCAPE: Final = re.compile(
-    rb"(?:%(?:2(?:5[0-9A-Fa-f]?)?|[0-9A-Fa-f]?)|\\(?:u?|u0|u00[0-9A-Fa-f]?|x[0-9A-Fa-f]?)|&(?:#[0-9]{0,5}|#[xX][0-9A-Fa-f]{0,4})?)\Z"
-)
-"""An escape that is not complete yet, at the end of the text."""
 
 
 def _base64_forms(raw: bytes) -> list[bytes]:

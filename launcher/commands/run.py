@@ -96,9 +96,12 @@ def command(
     """
     from launcher.descriptors import key_descriptors
     from launcher.isolate import IsolationInput, isolated_child
+    from launcher.run import RunInput, run
     from launcher.runs import run_folder
+    from launcher.startup import load_everything
 
     secret_descriptors = key_descriptors(os.environ)
+    load_everything()
     with session.app(connect_to) as app, run_folder(app.settings.runs_folder) as folder:
         # Before anything else: what the child is forked from must never have held a secret.
         isolated = isolated_child(
@@ -108,8 +111,6 @@ def command(
             secret_descriptors,
         )
         try:
-            from launcher.run import RunInput, run
-
             return run(app, RunInput(program, providers, connections, allow, read_only), isolated, folder)
         finally:
             if isolated.child.waiting:

@@ -103,7 +103,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """What is at `path` stays, read-only; passed over where there is nothing."""
+    """What is at `path`, a file or a folder, stays, read-only; passed over where there is nothing."""
 
     path: str
 
@@ -174,6 +174,8 @@ class Facts:
     """Their sockets without a file, each with an `@` before its name."""
     secrets: tuple[str, ...]
     """Files that hold a secret and lie anywhere."""
+    code: tuple[str, ...]
+    """Files that the launcher executes and this user can change, by every path that leads there."""
     devices: tuple[str, ...]
     """Devices that this user can open and that lead round the file system or to other terminals."""
     folders: frozenset[str]
@@ -207,5 +209,5 @@ class Plan:
     """Capabilities to give up; None means all."""
     fence: Fence | None = None
     read_only: tuple[str, ...] = ()
-    """Folders that Landlock makes read-only."""
+    """Files and folders that Landlock makes read-only."""
     denied: frozenset[Denied] = frozenset()

@@ -29,9 +29,19 @@ def parse_mounts(text: str) -> tuple[Mount, ...]:
 
 
 def parse_sockets(text: str) -> tuple[str, ...]:
-    """The names of all sockets in /proc/net/unix, each once: a path, or `@` and more for an abstract one."""
+    """The names of all sockets in /proc/net/unix, each once: a path, or `@` and more for an abstract one.
+
+    A path is as it was bound: a relative one counts from where its owner was then.
+    """
     found = (line.split(maxsplit=7) for line in text.splitlines()[1:])
-    return tuple(dict.fromkeys(parts[7] for parts in found if len(parts) == 8 and parts[7][0] in "/@"))
+    return tuple(dict.fromkeys(parts[7] for parts in found if len(parts) == 8))
+
+
+def parse_executed(text: str) -> tuple[str, ...]:
+    """The files that are mapped to be executed, of /proc/self/maps, each once."""
+    found = (line.split(maxsplit=5) for line in text.splitlines())
+    paths = (parts[5] for parts in found if len(parts) == 6 and "x" in parts[1] and parts[5][0] == "/")
+    return tuple(dict.fromkeys(paths))
 
 
 def aliases(mounts: Sequence[Mount], path: str) -> tuple[str, ...]:

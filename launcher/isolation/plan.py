@@ -65,12 +65,15 @@ _FROZEN_IN_PROC: Final = (
 """What root may write by owning it, without any capability: /proc/sys/kernel/core_pattern names a
 program that the kernel starts outside of everything."""
 
-_ROOT_WITHOUT_NAMESPACES: Final = frozenset({2, 16, 17, 19, 21, 27, 38, 39, 40})
-"""CAP_DAC_READ_SEARCH, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, MKNOD, PERFMON, BPF,
-CHECKPOINT_RESTORE: each leads to other processes or round Landlock. linux/capability.h."""
+_ROOT_WITHOUT_NAMESPACES: Final = frozenset({2, 13, 16, 17, 19, 21, 27, 38, 39, 40})
+"""CAP_DAC_READ_SEARCH, NET_RAW, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, MKNOD, PERFMON, BPF,
+CHECKPOINT_RESTORE: each leads to other processes, to what they send, or round Landlock.
+linux/capability.h."""
 
-_LIGHT: Final = frozenset({Denied.TERMINAL_INPUT, Denied.KEYRING, Denied.VSOCK, Denied.HANDLES})
-"""Nothing that an honest program was seen to use."""
+_LIGHT: Final = frozenset(
+    {Denied.TERMINAL_INPUT, Denied.KEYRING, Denied.VSOCK, Denied.HANDLES, Denied.IO_URING}
+)
+"""Nothing that an honest program was seen to need: without io_uring they do as in a container."""
 
 _ANY: Final = ("0.0.0.0", "::")  # noqa: S104  (inside of a network namespace of its own)
 
@@ -94,7 +97,7 @@ def make_plan(level: Level, facts: Facts, wishes: Wishes | None = None) -> Plan:
                 listeners=_listeners(given.ports, _ANY if facts.has_version_6 else _ANY[:1]),
                 dropped=None,
                 fence=Fence.SCOPE,
-                denied=_LIGHT | {Denied.IO_URING},
+                denied=_LIGHT,
             )
         case Level.LANDLOCK:
             return Plan(
@@ -102,8 +105,8 @@ def make_plan(level: Level, facts: Facts, wishes: Wishes | None = None) -> Plan:
                 facts,
                 dropped=_ROOT_WITHOUT_NAMESPACES if facts.uid == 0 else frozenset(),
                 fence=Fence.FILES,
-                read_only=("/proc", "/sys") if facts.uid == 0 else (),
-                denied=_LIGHT | {Denied.UNIX_SOCKETS, Denied.IO_URING},
+                read_only=(*facts.code, *(("/proc", "/sys") if facts.uid == 0 else ())),
+                denied=_LIGHT | {Denied.UNIX_SOCKETS},
             )
         case Level.NONE:
             return Plan(level, facts)
@@ -129,7 +132,8 @@ def _guard_mounts(facts: Facts, wishes: Wishes, *, proc: bool) -> tuple[Operatio
     for path in sorted(filter(PRIVATE_IN_TMP.fullmatch, facts.folders)):
         folders.append(Scratch(path, 0o1777 if path.endswith("-unix") else 0o700))
         folders += [Restore(socket, writable=True) for socket in wishes.sockets if _below(socket, path)]
-    return (*folders, *_common(facts, wishes, proc=proc))
+    code = [Freeze(path) for path in facts.code]
+    return (*folders, *code, *_common(facts, wishes, proc=proc))
 
 
 def _sandbox_mounts(facts: Facts, wishes: Wishes) -> tuple[Operation, ...]:
@@ -142,6 +146,8 @@ def _sandbox_mounts(facts: Facts, wishes: Wishes) -> tuple[Operation, ...]:
         *runtime,
         _home(facts.user_home, wishes.home),
         *[Restore(path, writable=True) for path in dict.fromkeys([*own, *wishes.sockets])],
+        # Elsewhere nothing can be changed by now.
+        *[Freeze(path) for path in facts.code if any(path == wish or _below(path, wish) for wish in own)],
         *_common(facts, wishes, proc=True),
     )
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from launcher.isolation.model import Facts
-from launcher.isolation.mountinfo import aliases, parse_mounts, parse_sockets
+from launcher.isolation.mountinfo import Mount, aliases, parse_executed, parse_mounts, parse_sockets
 from launcher.isolation.plan import DAEMON_FOLDERS, PRIVATE_IN_TMP, RESOLVER, SANDBOX_SCRATCH
 
-_DEVICES: Final = re.compile(r"mem|kmem|port|nvme.*|ng\d.*|sg\d+|tty\d+|vcs.*|uinput|event\d+|console")
-"""Character devices that read disks or memory, or that are other terminals and their keyboards."""
+_DEVICES: Final = re.compile(
+    r"mem|kmem|port|nvme.*|ng\d.*|sg\d+|tty\d+|ttyS\d+|vcs.*|uinput|event\d+|console|vsock|vhost-.*"
+)
+"""Character devices that read disks or memory, that are other terminals and their keyboards, or that lead to
+the host of a virtual machine or to its guests."""
 
 
 def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iterable[int] = ()) -> Facts:
@@ -23,7 +27,7 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
     """
     mounts = parse_mounts(_read("/proc/self/mountinfo"))
     concealed = list(dict.fromkeys(os.path.realpath(path, strict=True) for path in hidden))
-    sockets = parse_sockets(_read("/proc/net/unix"))
+    names = parse_sockets(_read("/proc/net/unix"))
     for path in list(concealed):
         concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]
     return Facts(
@@ -34,9 +38,10 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
         core_limit=_core_limit(),
         hidden=tuple(dict.fromkeys(concealed)),
         visible=tuple(os.path.realpath(path, strict=True) for path in visible),
-        sockets=tuple(name for name in sockets if _is_socket(name)),
-        abstract=tuple(name for name in sockets if name.startswith("@")),
+        sockets=tuple(dict.fromkeys(_sockets(names, mounts))),
+        abstract=tuple(name for name in names if name.startswith("@")),
         secrets=tuple(filter(None, map(_file_of, descriptors))),
+        code=tuple(dict.fromkeys(_code(mounts))),
         devices=tuple(_devices("/dev")),
         folders=frozenset(_folders()),
         system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),
@@ -76,6 +81,55 @@ def _is_within(alias: str, path: str) -> bool:
         return True
     # A mount of a folder below has no twin at a path that is known here: too much is better than too little.
     return found.st_dev == wanted.st_dev and os.path.ismount(alias)
+
+
+def linked_code() -> list[str]:
+    """Those files of `Facts.code` that have a further name, a hard link, at which they stay writable."""
+    return [path for path in _changeable(_read("/proc/self/maps")) if os.stat(path).st_nlink > 1]
+
+
+def _code(mounts: Sequence[Mount]) -> Iterator[str]:
+    for path in _changeable(_read("/proc/self/maps")):
+        yield from _by_every_path(path, mounts)
+
+
+def _changeable(maps: str) -> Iterator[str]:
+    """The files that are executed here and that this user can write, or make writable."""
+    for path in parse_executed(maps):
+        with suppress(OSError):  # removed since; nobody can open what has no name
+            if os.stat(path).st_uid == os.geteuid() or os.access(path, os.W_OK):
+                yield path
+
+
+def _by_every_path(path: str, mounts: Sequence[Mount]) -> Iterator[str]:
+    yield path
+    yield from (alias for alias in aliases(mounts, path) if _is_same(alias, path))
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
+def _sockets(names: Sequence[str], mounts: Sequence[Mount]) -> Iterator[str]:
+    """Every path to a socket of these names that is not abstract."""
+    relative = [name for name in names if name[0] not in "/@"]
+    folders = _working_folders() if relative else []
+    guessed = [os.path.normpath(os.path.join(folder, name)) for name in relative for folder in folders]
+    for path in (*(name for name in names if name[0] == "/"), *guessed):
+        if _is_socket(path):
+            yield from _by_every_path(path, mounts)
+
+
+def _working_folders() -> list[str]:
+    """Where this user's processes are; most services stay where they were when they began to listen."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # another user's, or gone
+            found.append(os.readlink(f"/proc/{name}/cwd"))
+    return sorted(set(found))
 
 
 def _is_socket(path: str) -> bool:

@@ -12,8 +12,8 @@ from proxy.scrub import Needle, Scrubber
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "600"))
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-~+/="
-AWKWARD = ("ab", "ab%25", "ab\\u0041x", "ab&#x61;")
-"""Of these a credential is like an escape, or begins again within itself."""
+AWKWARD = ("ab", "ab%25", "ab\\u0041x", "ab&#x61;", 'ab "<c>, (d)')
+"""Of these a credential is like an escape, begins again within itself, or holds what ends a word."""
 
 PLACEHOLDER = b"authsome-proxy-managed"
 
@@ -40,7 +40,7 @@ def escaped(random_: random.Random, secret: str) -> bytes:
 def spelled(random_: random.Random, secret: str) -> bytes:
     """One of the ways in which a server could hand it back."""
     raw = secret.encode()
-    match random_.randrange(6):
+    match random_.randrange(7):
         case 0:
             return raw
         case 1:
@@ -54,19 +54,23 @@ def spelled(random_: random.Random, secret: str) -> bytes:
         case 4:
             at = random_.randrange(len(secret))
             return secret[:at].encode() + escaped(random_, secret[at]) + secret[at + 1 :].encode()
+        case 5:
+            return secret.encode(random_.choice(["utf-16-le", "utf-16-be"]))
         case _:
             return escaped(random_, secret)
 
 
 def noise(random_: random.Random, secret: str) -> bytes:
     """Text that is near to the secret, and is not it."""
-    match random_.randrange(4):
+    match random_.randrange(5):
         case 0:
             return random_.randbytes(random_.randrange(200))
         case 1:
             return secret[: random_.randrange(len(secret))].encode()
         case 2:
             return escaped(random_, secret[: random_.randrange(len(secret))])
+        case 3:
+            return secret[: random_.randrange(len(secret))].encode("utf-16-le")
         case _:
             return random_.choice([b"%", b"\\u00", b"&#x", b"%2", b"\\", b"&", b"\n\n"]) * random_.randrange(
                 4

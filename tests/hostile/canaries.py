@@ -78,8 +78,8 @@ def _readings(data: bytes) -> Iterator[bytes]:
 
 
 def _forms(value: bytes) -> list[bytes]:
-    """As it is, base64 at each alignment, and escaped whole; hexadecimal is compared without case."""
-    forms = [value, value[::-1]]
+    """As it is, in UTF-16, base64 at each alignment, escaped whole; hexadecimal is compared without case."""
+    forms = [value, value[::-1], value.decode("latin-1").encode("utf-16-le")[:-1]]
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + value)
         forms.append(encoded[(before * 8 + 5) // 6 : (before + len(value)) * 8 // 6])

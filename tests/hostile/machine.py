@@ -10,10 +10,11 @@ import fcntl
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.isolation.attacks import LIBC, VAULT, syscall
+from tests.isolation.attacks import LAUNCHER, LIBC, VAULT, syscall
 
 TOKEN = re.compile(rb"[A-Za-z0-9+/]{20,30}\.[A-Za-z0-9]{30}|authsome-key-1:[^\r\n\0]{40,60}")
 """What a token and a key look like in somebody's memory."""
@@ -132,6 +133,32 @@ def gain_privileges() -> bytes:
         return b"" if "NoNewPrivs:\t1" in status.read() else b"reached"
 
 
+LATE = """import os
+os.unlink(__file__)
+if os.getpid() == {launcher}:
+    with open({key!r}, "rb") as key, open({loot!r}, "wb") as loot:
+        loot.write(key.read())
+raise ImportError
+"""
+
+
+def late_module() -> bytes:
+    """A module that the launcher looks for when it closes its client, and that is not installed."""
+    text = LATE.format(
+        launcher=LAUNCHER, key=str(VAULT / "master.key"), loot=str(Path.cwd() / "loot-late_module")
+    )
+    (Path(sys.prefix) / "site/sniffio.py").write_text(text)
+    return b""
+
+
+def executed_code() -> bytes:
+    """What this process executes the launcher does as well: what is written there is executed at once."""
+    with open("/proc/self/maps") as maps:
+        path = next(line.split()[-1] for line in maps if " r-xp " in line and "/libc" in line)
+    os.close(os.open(path, os.O_WRONLY))
+    return b"reached"
+
+
 def beside_working_folder() -> bytes:
     """The working folder may still be the one below all mounts."""
     return Path("../.authsome/master.key").read_bytes()
@@ -185,6 +212,8 @@ ATTACKS: tuple[Callable[[], bytes | tuple[str, bytes]], ...] = (
     unmount_everything,
     move_mounts,
     gain_privileges,
+    late_module,
+    executed_code,
     beside_working_folder,
     push_input,
     own_variables,

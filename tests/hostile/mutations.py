@@ -130,17 +130,22 @@ WIRE: Final = (
     ),
     Mutation(
         "a credential never goes to a token endpoint",
-        (POLICY, "if path.lower() in {never.lower() for never in rule.never_paths}:", "if False:"),
+        (POLICY, "if any(fits(never.lower(), path.lower()) for never in rule.never_paths):", "if False:"),
         endpoints("/api/oauth2/token"),
     ),
     Mutation(
         "paths compare without case",
         (
             POLICY,
-            "if path.lower() in {never.lower() for never in rule.never_paths}:",
-            "if path in rule.never_paths:",
+            "if any(fits(never.lower(), path.lower()) for never in rule.never_paths):",
+            "if any(fits(never, path) for never in rule.never_paths):",
         ),
         endpoints("/api/OAuth2/Token"),
+    ),
+    Mutation(
+        "the token endpoints of every version are known",
+        ("proxy/permits.py", 'want in ("*", have)', "want == have"),
+        endpoints("/api/v10/oauth2/token", "/api/v11/oauth2/token"),
     ),
     Mutation(
         "paths that can be read in two ways are refused",
@@ -154,7 +159,11 @@ WIRE: Final = (
     ),
     Mutation(
         "paths compare without a final slash",
-        (POLICY, 'plain.decode("latin-1").rstrip("/")', 'plain.decode("latin-1")'),
+        (
+            "proxy/permits.py",
+            'return tuple(path.strip("/").split("/")) if path.strip("/") else ()',
+            'return tuple(path[1:].split("/"))',
+        ),
         endpoints("/api/oauth2/token/"),
     ),
     Mutation(
@@ -165,9 +174,24 @@ WIRE: Final = (
     ),
     Mutation(
         "headers that override the method are not forwarded",
-        (POLICY, "if any(name.lower() in OVERRIDING_HEADERS for name, _ in target.headers):", "if False:"),
+        (POLICY, "if has_header(target.headers, OVERRIDING_METHOD):", "if False:"),
         limits("overridden"),
         options=ONLY_ME,
+    ),
+    Mutation(
+        "headers that override the path are not forwarded",
+        (POLICY, "if path is None or has_header(target.headers, OVERRIDING_PATH):", "if path is None:"),
+        inside("path in a header", "path in another header"),
+    ),
+    Mutation(
+        "headers are read as CGI reads them",
+        ("proxy/permits.py", 'name.lower().replace(b"_", b"-") in names', "name.lower() in names"),
+        inside("path in another header"),
+    ),
+    Mutation(
+        "a credential does not go with an upgrade",
+        (POLICY, 'if slots.values(target.headers, b"upgrade"):', "if False:"),
+        inside("upgrade"),
     ),
     Mutation(
         "only the whole value of a slot counts",
@@ -222,6 +246,11 @@ WIRE: Final = (
         "escapes are searched",
         ("proxy/scrub.py", "if self._may_be_escaped(text, start) and", "if False and"),
         echoes(3, 4),
+    ),
+    Mutation(
+        "UTF-16 is searched",
+        ("proxy/scrub.py", "if 0 in text and", "if False and"),
+        echoes(16),
     ),
     Mutation(
         "what is split is put together",
@@ -327,19 +356,27 @@ ISOLATION: Final = (
     ),
     Mutation(
         "unix sockets are refused",
-        (PLAN, "denied=_LIGHT | {Denied.UNIX_SOCKETS, Denied.IO_URING}", "denied=_LIGHT | {Denied.IO_URING}"),
+        (PLAN, "denied=_LIGHT | {Denied.UNIX_SOCKETS}", "denied=_LIGHT"),
         ("keyring_daemon", "passed_descriptor"),
         "landlock",
     ),
     Mutation(
         "io_uring is refused",
-        (
-            PLAN,
-            "fence=Fence.SCOPE,\n                denied=_LIGHT | {Denied.IO_URING}",
-            "fence=Fence.SCOPE,\n                denied=_LIGHT",
-        ),
+        (PLAN, "Denied.HANDLES, Denied.IO_URING}", "Denied.HANDLES}"),
         ("rings",),
-        "sandbox",
+        "guard",
+    ),
+    Mutation(
+        "nothing is imported while the program runs",
+        ("launcher/startup.py", "sys.meta_path[:] = [Sealed()]", "pass"),
+        ("late_module",),
+        "guard",
+    ),
+    Mutation(
+        "other paths to sockets are masked",
+        (SURVEY, "yield from (alias for alias in aliases(mounts, path) if _is_same(alias, path))", "pass"),
+        ("aliased_socket",),
+        "guard",
     ),
     Mutation(
         "terminals are private", (PLAN, "*hidden, Terminals(), *", "*hidden, *"), ("other_terminal",), "guard"
@@ -361,7 +398,7 @@ ISOLATION: Final = (
     ),
     Mutation(
         "typing into a terminal is refused",
-        (PLAN, "frozenset({Denied.TERMINAL_INPUT, Denied.KEYRING,", "frozenset({Denied.KEYRING,"),
+        (PLAN, "{Denied.TERMINAL_INPUT, Denied.KEYRING,", "{Denied.KEYRING,"),
         ("type_into_terminal", "type_with_high_bits"),
         "guard",
     ),
@@ -396,6 +433,24 @@ FOR_ROOT: Final = (
         ),
         ("unmount_everything", "launcher_environment"),
         "guard",
+    ),
+    Mutation(
+        "the code that is executed is frozen",
+        (PLAN, "code = [Freeze(path) for path in facts.code]", "code: list[Operation] = []"),
+        ("executed_code",),
+        "guard",
+    ),
+    Mutation(
+        "the code that is executed is fenced off",
+        (PLAN, "read_only=(*facts.code, *(", "read_only=(*facts.code[:0], *("),
+        ("executed_code",),
+        "landlock",
+    ),
+    Mutation(
+        "the network cannot be listened to",
+        (PLAN, "frozenset({2, 13, 16,", "frozenset({2, 16,"),
+        ("packet_socket",),
+        "landlock",
     ),
     Mutation(
         "the kernel's settings are frozen",

@@ -133,6 +133,7 @@ def echoes(token: str) -> list[Answer]:
     answers += [Answer(200, (("Content-Encoding", name),), pack(bodies[0])) for name, pack in packed.items()]
     answers.append(Answer(200, (("X-Echo", token), ("Set-Cookie", f"t={token}"))))
     answers.append(Answer(200, (), _letter_by_letter(token)))
+    answers.append(Answer(200, (), token.encode("utf-16-le")))
     # The first may be asked for again, unseen by the program.
     answers += [Answer(401, (), bodies[1]), Answer(401, (), bodies[0])]
     return answers
@@ -150,7 +151,8 @@ def test_a_server_that_hands_the_credential_back_is_no_way_to_it(mine: House, le
 def test_every_form_would_be_seen(mine: House) -> None:
     """The negative twin of all searches here."""
     for name, value in mine.canaries.values.items():
-        shown = (value, value[::-1], value.hex().encode(), base64.b64encode(b"a" + value))
+        wide = value.decode("latin-1").encode("utf-16-be")
+        shown = (value, value[::-1], wide, value.hex().encode(), base64.b64encode(b"a" + value))
         assert all(name in mine.canaries.stand_in(b"before " + form + b" after") for form in shown)
     assert mine.canaries.stand_in(gzip.compress(b"nothing")) == []
     assert mine.canaries.stand_in(b"HTTP/1.1 200 OK\r\n\r\n" + gzip.compress(mine.canaries.key))

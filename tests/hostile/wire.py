@@ -30,7 +30,7 @@ from tests.e2e.hostile import (
 
 Result = tuple[str, bytes]
 
-ECHOES = 17
+ECHOES = 18
 """Answers that the server has ready, each with the credential in another form."""
 
 LIMITED = "/api/v10/users/@me"
@@ -174,6 +174,10 @@ INSIDE = {
     "authority form": _inside(target=f"{DISCORD}:443"),
     "asterisk form": _inside(target="*", method="OPTIONS"),
     "two credentials, one foreign": get(DISCORD, "authorization: Basic eDp5\r\n"),
+    "upgrade": _inside("Upgrade: websocket\r\n"),
+    "path in a header": _inside("X-Original-URL: /api/oauth2/token\r\n"),
+    "path in another header": _inside("X_Rewrite_URL: /api/oauth2/token\r\n"),
+    "part of an answer": _inside("Range: bytes=0-40\r\nTE: gzip\r\n"),
     "old version": _inside().replace("HTTP/1.1", "HTTP/1.0"),
 }
 """Requests in a tunnel whose names agree."""
@@ -182,6 +186,7 @@ ENDPOINTS = (
     "/api/oauth2/token",
     "/api/v10/oauth2/token",
     "/api/v10/oauth2/token/revoke",
+    "/api/v11/oauth2/token",
     "/api/oauth2//token",
     "/api/./oauth2/token",
     "/api/x/../oauth2/token",
@@ -214,6 +219,7 @@ LIMITS = {
     "parameters": _inside(target="/api/v10/users/@me;/guilds"),
     "overridden": _inside("X-HTTP-Method-Override: DELETE\r\n", target=LIMITED),
     "overridden otherwise": _inside("X-Method-Override: DELETE\r\n", target=LIMITED),
+    "overridden for CGI": _inside("X_HTTP_Method_Override: DELETE\r\n", target=LIMITED),
     "fragment": _inside(target=f"{LIMITED}#/guilds"),
     "second request": f"GET {LIMITED} HTTP/1.1\r\nHost: {DISCORD}\r\n{AUTH}\r\n"
     + marked("limits: second request", _inside(target="/api/v10/users/@me/guilds")),
@@ -244,6 +250,8 @@ ABROAD = (
 METADATA = (
     "169.254.169.254:80",
     "[fd00:ec2::254]:80",
+    "[fd20:ce::254]:80",
+    "192.0.0.192:80",
     "100.100.100.200:80",
     "168.63.129.16:80",
     "224.0.0.1:80",

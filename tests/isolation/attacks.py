@@ -111,6 +111,16 @@ def path_socket() -> bytes:
     return ask(socket.AF_UNIX, os.environ["PATH_SOCKET"])
 
 
+def aliased_socket() -> bytes:
+    """Where its folder is mounted a second time."""
+    return ask(socket.AF_UNIX, f"{os.environ['ALIAS']}/daemon.sock")
+
+
+def relative_socket() -> bytes:
+    """The kernel knows only the last part of its path."""
+    return ask(socket.AF_UNIX, os.environ["RELATIVE_SOCKET"])
+
+
 def abstract_socket() -> bytes:
     return ask(socket.AF_UNIX, "\0" + os.environ["ABSTRACT_SOCKET"])
 
@@ -198,6 +208,23 @@ def core_pattern() -> bytes:
 def kernel_settings() -> bytes:
     with open("/sys/kernel/mm/transparent_hugepage/enabled", "r+"):
         return b"reached"
+
+
+def live_code() -> bytes:
+    """A file that the launcher executes: what is written is executed at once."""
+    with open(os.environ["CODE"], "r+b"):
+        return b"reached"
+
+
+def live_code_by_alias() -> bytes:
+    with open(Path(os.environ["ALIAS"]) / Path(os.environ["CODE"]).relative_to(VAULT.parent), "r+b"):
+        return b"reached"
+
+
+def packet_socket() -> bytes:
+    """Hears what all of this machine send, also to the proxy."""
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    return b"reached"
 
 
 def other_terminal() -> bytes:

@@ -263,7 +263,9 @@ ACTIONS: Final = {
     "namespaces of its own": Action(
         "unshare --user --map-root-user --mount --pid --fork --mount-proc true", ("unshare",)
     ),
-    "io_uring": Action(python(_RINGS)),
+    "a program that does without io_uring where it must": Action(
+        "echo x > f && UV_USE_IO_URING=1 node -e \"require('fs').promises.readFile('f')\"", ("node",)
+    ),
     "sqlite with a write-ahead log": Action(python(_SQLITE)),
     "inotify": Action(python(_INOTIFY)),
     "unix sockets of its own": Action(python(_UNIX)),
@@ -293,6 +295,7 @@ ACTIONS: Final = {
 """In a project of an agent, nothing of this may fail under guard."""
 
 OUTSIDE: Final = {
+    "io_uring": Action(python(_RINGS)),
     "a file of another program in /tmp": Action('test -s "$TEMPORARY"'),
     "a service of the user on loopback": Action(
         python(

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
 from pathlib import Path
 
 from launcher.child import Child, _become
@@ -44,6 +45,8 @@ class Order:
     folder: str = "/"
     alias: str = ""
     """Where the folder of the vault's folder is mounted a second time."""
+    code: str = ""
+    """A file to execute, or to have mapped as if."""
     host: str = ""
     """The kind of machine to stand for, see `hosts`."""
     without: Sequence[str] = ()
@@ -110,6 +113,10 @@ def main() -> int:
         hosts.become(order.host)
     hosts.remember(b"authsome-test", b"CANARY-0123456789abcdef")
     os.chdir(order.folder)
+    if order.code:
+        with open(order.code, "rb") as file:
+            executed = mmap(file.fileno(), 0, MAP_PRIVATE, PROT_READ | PROT_EXEC)
+            assert executed
     facts = survey(hidden=[Path(order.vault)], visible=[Path(order.visible)])
     if not order.loose:
         harden()

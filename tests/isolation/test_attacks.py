@@ -27,6 +27,8 @@ VERDICTS: Final = {
     "signal_launcher": (),
     "signal_host": (),
     "path_socket": (),
+    "aliased_socket": (),
+    "relative_socket": (),
     "abstract_socket": (),
     "keyring": (),
     "unmount": (),
@@ -39,20 +41,22 @@ VERDICTS: Final = {
     "type_into_terminal": (),
     "type_with_high_bits": (),
     "virtual_socket": (),
+    "live_code": (),
+    "live_code_by_alias": (),
     "loopback": ("landlock", "guard-nopid", "guard"),
     "temporary_file": ("landlock", "guard-nopid", "guard"),
     "direct_stream": ("landlock", "guard-nopid", "guard"),
     "direct_datagram": ("landlock", "guard-nopid", "guard"),
     "direct_multipath": ("landlock", "guard-nopid", "guard"),
     "direct_fast_open": ("landlock", "guard-nopid", "guard"),
-    "rings": ("guard-nopid", "guard"),
+    "rings": (),
     "unix_socket": ("guard-nopid", "guard", "sandbox"),
     "unix_datagram_pair": ("guard-nopid", "guard", "sandbox"),
     "unix_raw_pair": ("guard-nopid", "guard", "sandbox"),
 }
 """Each attack, and the levels at which it is open. What is open everywhere is not an attack."""
 
-AS_ROOT: Final = ("block_device", "core_pattern", "kernel_settings")
+AS_ROOT: Final = ("block_device", "core_pattern", "kernel_settings", "packet_socket")
 """Open to root alone, and to nobody at any level."""
 
 HONEST: Final = ("own_stream_pair", "own_terminal", "own_child", "visible_file")
@@ -74,6 +78,7 @@ def everything(around: World, level: str) -> dict[str, str]:
         alias=str(around.folder / "alias"),
         hand_over=str(around.home),
         loose=True,
+        code=around.environ["CODE"],
     )
     return {name: "blocked" if verdict == "blocked" else OPEN for name, verdict in got.items()}
 
@@ -94,18 +99,25 @@ def test_each_attack_works_where_nothing_is_isolated(around: World) -> None:
         ("guard", "Hide Seal Scratch", "vault"),
         ("guard", "aliases", "alias"),
         ("guard", "Mask", "path_socket"),
+        ("guard", "Mask", "aliased_socket"),
+        ("guard", "Mask", "relative_socket"),
+        ("guard", "Freeze", "live_code"),
+        ("guard", "Freeze", "live_code_by_alias"),
         ("guard", "Terminals", "other_terminal"),
         ("guard", "TERMINAL_INPUT", "type_into_terminal"),
         ("guard", "VSOCK", "virtual_socket"),
+        ("guard", "IO_URING", "rings"),
         ("guard", "fence", "abstract_socket"),
         ("guard-nopid", "fence", "signal_launcher"),
         ("landlock", "fence", "vault"),
         ("landlock", "aliases", "alias"),
+        ("landlock", "read_only", "live_code"),
         ("landlock", "UNIX_SOCKETS", "path_socket"),
         ("landlock", "UNIX_SOCKETS", "unix_datagram_pair"),
         ("landlock", "KEYRING", "keyring"),
         ("landlock", "IO_URING", "rings"),
         ("sandbox", "IO_URING", "rings"),
+        ("sandbox", "Freeze", "live_code"),
         ("sandbox", "NETWORK", "direct_stream"),
         ("sandbox", "NETWORK", "direct_datagram"),
         ("sandbox", "NETWORK", "loopback"),
@@ -115,7 +127,8 @@ def test_each_attack_works_where_nothing_is_isolated(around: World) -> None:
 def test_without_the_protection_the_attack_works(
     around: World, level: str, left_out: str, attack: str
 ) -> None:
-    got = around.attack(level, [attack], without=left_out.split(), alias=str(around.folder / "alias"))
+    more = {"alias": str(around.folder / "alias"), "code": around.environ["CODE"]}
+    got = around.attack(level, [attack], without=left_out.split(), **more)
     assert got[attack] != "blocked"
 
 
@@ -127,6 +140,7 @@ def test_without_the_protection_the_attack_works(
         ("guard", "Freeze", "kernel_settings"),
         ("guard-nopid", "dropped", "own_unmount"),
         ("landlock", "read_only", "core_pattern"),
+        ("landlock", "dropped", "packet_socket"),
     ],
 )
 def test_without_the_protection_the_attack_works_for_root(

@@ -19,7 +19,8 @@ MASKED_HINT = "start the container with '--security-opt systempaths=unconfined'"
 NONE_LEFT = "user.max_user_namespaces allows no more user namespaces"
 NONE_LEFT_HINT = "run 'sudo sysctl user.max_user_namespaces=10000'"
 INSTEAD = (
-    "landlock stands in: the program can make no files directly in the home folder and use no unix sockets"
+    "landlock stands in: the program can make no files directly in the home folder and in those that hold "
+    "authsome's libraries, and use no unix sockets"
 )
 
 

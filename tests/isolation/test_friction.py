@@ -15,6 +15,7 @@ from tests.isolation.world import ROOT, USERS, World
 
 EXPECTED: Final = {
     "guard": {
+        "io_uring",
         "an abstract socket of a daemon",
         "a socket file of a daemon",
         "a signal to a process outside",
@@ -23,6 +24,7 @@ EXPECTED: Final = {
     },
     "guard-nopid": {
         "namespaces of its own",
+        "io_uring",
         "an abstract socket of a daemon",
         "a socket file of a daemon",
         "a signal to a process outside",

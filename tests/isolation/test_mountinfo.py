@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.isolation.mountinfo import Mount, aliases, parse_mounts, parse_sockets
+from launcher.isolation.mountinfo import Mount, aliases, parse_executed, parse_mounts, parse_sockets
 
 HOME = "/home/u/.authsome"
 
@@ -40,7 +40,7 @@ def test_a_folder_is_found_through_every_mount_that_shows_it(
     assert aliases([Mount(*each) for each in mounts], HOME) == found
 
 
-def test_sockets_with_a_path_are_found_once_and_abstract_ones_are_not() -> None:
+def test_sockets_with_a_name_are_found_once() -> None:
     text = (
         "Num       RefCount Protocol Flags    Type St Inode Path\n"
         "0000000000000000: 00000002 00000000 00010000 0001 01 20000 /run/a socket\n"
@@ -49,4 +49,17 @@ def test_sockets_with_a_path_are_found_once_and_abstract_ones_are_not() -> None:
         "0000000000000000: 00000003 00000000 00000000 0001 03 20003\n"
         "0000000000000000: 00000003 00000000 00000000 0002 01 20004 relative\n"
     )
-    assert parse_sockets(text) == ("/run/a socket", "@/tmp/abstract")
+    assert parse_sockets(text) == ("/run/a socket", "@/tmp/abstract", "relative")
+
+
+def test_of_what_is_mapped_the_files_that_are_executed_are_found_once() -> None:
+    text = (
+        "55d0-55d1 r--p 00000000 08:01 11  /usr/bin/python3\n"
+        "55d1-55d2 r-xp 00001000 08:01 11  /usr/bin/python3\n"
+        "7f00-7f01 rw-p 00000000 00:00 0 \n"
+        "7f01-7f02 r-xp 00000000 08:01 12  /home/u/with blank/lib.so\n"
+        "7f02-7f03 r-xp 00002000 08:01 12  /home/u/with blank/lib.so\n"
+        "7f03-7f04 r--p 00000000 08:01 13  /usr/lib/locale/locale-archive\n"
+        "7fff-8000 r-xp 00000000 00:00 0  [vdso]\n"
+    )
+    assert parse_executed(text) == ("/usr/bin/python3", "/home/u/with blank/lib.so")

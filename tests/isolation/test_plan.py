@@ -43,6 +43,7 @@ FACTS = Facts(
     sockets=("/home/u/agent.sock", "/run/docker.sock"),
     abstract=(),
     secrets=("/home/u/project/key",),
+    code=(),
     devices=("/dev/sda",),
     folders=frozenset(
         {"/run", "/run/user", "/run/systemd", "/run/systemd/resolve", "/tmp", "/tmp/tmux-1000"}
@@ -136,6 +137,34 @@ def test_a_sandbox_listens_for_the_proxy_every_address_names_and_wished_ports() 
     assert len(old.listeners) == 6
 
 
+CODE = replace(
+    FACTS, code=("/home/u/project/.venv/lib.so", "/home/u/.local/lib.so", "/home/u/projects/lib.so")
+)
+
+
+@pytest.mark.parametrize("level", [Level.GUARD, Level.GUARD_HOST_PROC])
+def test_the_code_that_the_launcher_executes_is_frozen_before_anything_is_hidden(level: Level) -> None:
+    mounts = make_plan(level, CODE).mounts
+    frozen = [Freeze(path) for path in CODE.code]
+    assert [each for each in mounts if isinstance(each, Freeze)] == frozen
+    assert mounts.index(frozen[-1]) < mounts.index(Hide(HOME))
+
+
+def test_a_sandbox_freezes_the_code_where_it_left_folders_writable() -> None:
+    mounts = make_plan(Level.SANDBOX, CODE, Wishes(writable=("/home/u/.local",))).mounts
+    frozen = [each for each in mounts if isinstance(each, Freeze)]
+    assert frozen == [Freeze("/home/u/project/.venv/lib.so"), Freeze("/home/u/.local/lib.so")]
+    assert mounts.index(Restore("/home/u/.local", writable=True)) < mounts.index(frozen[0])
+    in_home = replace(CODE, working_folder="/home/u")
+    assert not [each for each in make_plan(Level.SANDBOX, in_home).mounts if isinstance(each, Freeze)]
+
+
+def test_landlock_makes_the_code_read_only() -> None:
+    assert make_plan(Level.LANDLOCK, CODE).read_only == CODE.code
+    root = make_plan(Level.LANDLOCK, replace(CODE, uid=0))
+    assert root.read_only == (*CODE.code, "/proc", "/sys")
+
+
 @pytest.mark.parametrize("level", WITH_NAMESPACES)
 def test_root_cannot_change_the_kernels_settings_and_others_keep_theirs(level: Level) -> None:
     assert {Freeze("/sys"), Freeze("/proc/sys")} <= set(make_plan(level, ROOT).mounts)
@@ -157,7 +186,12 @@ def test_landlock_takes_what_is_masked_elsewhere() -> None:
     root = make_plan(Level.LANDLOCK, ROOT)
     assert root.read_only == ("/proc", "/sys")
     assert root.dropped is not None
-    assert {19, 21} <= root.dropped
+    assert {13, 19, 21} <= root.dropped
+
+
+@pytest.mark.parametrize("level", [*WITH_NAMESPACES, Level.LANDLOCK])
+def test_io_uring_is_denied_at_every_level(level: Level) -> None:
+    assert Denied.IO_URING in make_plan(level, FACTS).denied
 
 
 def test_without_isolation_nothing_is_done() -> None:

@@ -189,7 +189,7 @@ def test_a_program_in_the_background_stops_when_it_reads(
     command = typed(around, level, "sh", "-c", "read word; echo got:$word").rstrip()
     terminal.type(f"{command} &\n")
     terminal.type("while [ -z \"$(jobs -s)\" ]; do sleep 0.05; done; echo stop''ped; fg\n")
-    terminal.wait_for("\nstopped")
+    terminal.wait_for("stopped")
     terminal.wait_for("tests.isolation.launch")
     time.sleep(0.1)
     terminal.type("hello\n")

@@ -130,6 +130,7 @@ def world(user: str) -> Iterator[World]:
             "home/.authsome/vault.db": CANARY,
             "home/.authsome/runs/r1/ca.pem": "pem\n",
             "home/.bashrc": "",
+            "home/project/library": "code\n",
             "outcome": "",
             "temporary": CANARY,
         }
@@ -149,6 +150,7 @@ def _places(folder: Path) -> dict[str, str]:
         "VAULT": str(folder / "home/.authsome"),
         "ALIAS": str(folder / "alias"),
         "TEMPORARY": str(folder / "temporary"),
+        "CODE": str(folder / "home/project/library"),
         "PYTHONDONTWRITEBYTECODE": "",
     }
 
@@ -172,12 +174,21 @@ def _daemons(folder: Path) -> Iterator[dict[str, str]]:
     master, slave = os.openpty()
     os.chown(os.ttyname(slave), _owner(folder), -1)
     termios.tcsetwinsize(slave, (LINES, COLUMNS))
-    with subprocess.Popen(["sleep", "300"], user=_owner(folder)) as daemon:
+    owner = _owner(folder)
+    service = [interpreter(-1 if owner == os.getuid() else owner), "-c", _RELATIVE, CANARY]
+    # With the group as well: only where both are the same may the launcher know where a process is.
+    group = None if owner == os.getuid() else owner
+    with subprocess.Popen(
+        service, user=owner, group=group, cwd=folder / "home", stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout
+        assert daemon.stdout.readline() == "listening\n"
         for thread in threads:
             thread.start()
         try:
             yield {
                 "PATH_SOCKET": str(folder / "home" / "daemon.sock"),
+                "RELATIVE_SOCKET": str(folder / "home" / "relative.sock"),
                 "ABSTRACT_SOCKET": name,
                 "LOOPBACK_PORT": str(port),
                 "OUTSIDE": "127.0.0.1",
@@ -197,6 +208,20 @@ def _daemons(folder: Path) -> Iterator[dict[str, str]]:
                 listener.close()
             os.close(master)
             os.close(slave)
+
+
+_RELATIVE: Final = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind("relative.sock")
+    listener.listen()
+    print("listening", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        connection.sendall(sys.argv[1].encode())
+        connection.close()
+"""
+"""A service that names its socket from the folder in which it was started."""
 
 
 def _owner(folder: Path) -> int:

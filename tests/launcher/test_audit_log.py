@@ -1,24 +1,35 @@
 import fcntl
 import json
+import os
 import stat
 import subprocess
 import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from launcher.audit_log import CURRENT, KEPT_FILES, AuditLog, read_audit
-from proxy.model import Event
+from launcher.audit_log import (
+    CURRENT,
+    KEPT_FILES,
+    AuditLog,
+    KeptBack,
+    answered_locally,
+    read_audit,
+    read_kept_back,
+)
+from proxy.model import Event, Reason
 from tests.launcher.cli import ROOT
+from vault.model import ConnectionKey
 
 EVENT = Event("GET", "discord.com", "/api/v10/users/@me", "inject", "discord/work", None, 200)
 
 
 def log(folder: Path, max_bytes: int = 5_000_000) -> AuditLog:
     folder.mkdir(mode=0o700, exist_ok=True)
-    return AuditLog(folder, "r1", lambda: 1_800_000_000.5, max_bytes)
+    return AuditLog(folder, "r1", "team", lambda: 1_800_000_000.5, max_bytes)
 
 
 def test_a_line_is_one_json_object_with_every_field(tmp_path: Path) -> None:
@@ -27,6 +38,7 @@ def test_a_line_is_one_json_object_with_every_field(tmp_path: Path) -> None:
     assert json.loads(line) == {
         "time": "2027-01-15T08:00:00Z",
         "run": "r1",
+        "profile": "team",
         "provider": "discord",
         "connection": "work",
         "host": "discord.com",
@@ -70,6 +82,33 @@ def test_an_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
         audit(EVENT)
 
 
+FILL = """
+import resource, sys
+from pathlib import Path
+from launcher.audit_log import AuditLog
+from proxy.model import Event
+folder = Path(sys.argv[1])
+log = AuditLog(folder, "r", "default", lambda: 0.0)
+event = Event("GET", "discord.com", "/", "inject")
+log(event)
+resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "audit.jsonl").stat().st_size + 10, -1))
+try:
+    log(event)
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+log(event)
+"""
+
+
+def test_a_line_that_does_not_fit_is_an_error_and_leaves_no_part_of_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "No space left on device\n"
+    assert [json.loads(line)["decision"] for line in read_audit(tmp_path)] == ["inject", "inject"]
+
+
 def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     audit = log(tmp_path / "audit")
     (tmp_path / "audit" / CURRENT).symlink_to(tmp_path / "elsewhere")
@@ -84,7 +123,7 @@ sys.path.append({str(ROOT)!r})
 from pathlib import Path
 from launcher.audit_log import AuditLog
 from proxy.model import Event
-log = AuditLog(Path(sys.argv[1]), sys.argv[2], time.time, 20_000)
+log = AuditLog(Path(sys.argv[1]), sys.argv[2], "team", time.time, 20_000)
 for number in range(100):
     log(Event("GET", "h", f"/{{number}}", "pass"))
 """
@@ -121,3 +160,101 @@ def test_a_line_waits_while_another_process_rotates(tmp_path: Path) -> None:
 
 def test_without_a_folder_there_is_nothing_to_read(tmp_path: Path) -> None:
     assert read_audit(tmp_path / "audit") == []
+    assert list(read_kept_back(tmp_path / "audit", 0.0)) == []
+
+
+LINE: Final = {
+    "time": "2027-01-15T08:00:00Z",
+    "run": "r1",
+    "profile": "team",
+    "provider": "discord",
+    "connection": "work",
+    "host": "discord.com",
+    "method": "GET",
+    "path": "/api/v10/users/@me",
+    "decision": "refuse",
+    "reason": "credential-dead",
+    "status": 403,
+}
+"""A request that was kept from its provider."""
+
+KEY: Final = ConnectionKey("team", "discord", "work")
+DEAD: Final = Reason.CREDENTIAL_DEAD
+
+
+def kept(tmp_path: Path, text: str) -> list[KeptBack]:
+    (tmp_path / CURRENT).write_text(text, encoding="utf-8", errors="surrogateescape")
+    return list(read_kept_back(tmp_path, 0.0))
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_request_that_was_kept_from_its_provider_is_read_as_it_was_written(
+    tmp_path: Path, reason: Reason
+) -> None:
+    log(tmp_path)(Event("GET", "discord.com", "/x", "refuse", "discord/work", reason, 403))
+    found = [(one.key, one.reason, one.at) for one in read_kept_back(tmp_path, 0.0)]
+    counts = reason in (Reason.LOGIN_NEEDED, Reason.CREDENTIAL_DEAD)
+    assert found == ([(KEY, reason, 1_800_000_000.0)] if counts else [])
+
+
+def test_what_stands_around_a_line_does_not_matter(tmp_path: Path) -> None:
+    line, torn = json.dumps(LINE), '{"reason": "login-needed"'
+    assert kept(tmp_path, f'{torn}\n{line}\n\udcff "login-needed"\n') == [
+        KeptBack(KEY, DEAD, 1_800_000_000.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"time": "yesterday"},
+        {"time": "2027-01-15T08:00:00"},
+        {"time": "9999-12-31T23:59:59-12:00"},
+        {"profile": None},
+        {"profile": "../x"},
+        {"provider": None},
+        {"connection": "work\n"},
+        {"connection": "x'; rm -r ."},
+        {"decision": "inject"},
+        {"decision": "circuit"},
+        {"reason": None, "path": '/"credential-dead"'},
+        {"reason": "credential-dead; 7 requests"},
+    ],
+)
+def test_a_line_about_something_else_or_a_damaged_one_is_passed_over(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    assert kept(tmp_path, json.dumps(LINE | wrong) + "\n") == []
+
+
+def test_a_line_without_a_profile_is_passed_over(tmp_path: Path) -> None:
+    assert kept(tmp_path, json.dumps({name: LINE[name] for name in LINE if name != "profile"}) + "\n") == []
+
+
+def test_the_rotated_files_are_read_too_the_oldest_first(tmp_path: Path) -> None:
+    times = iter(range(6))
+    audit = AuditLog(tmp_path, "r1", "team", lambda: float(next(times)), max_bytes=600)
+    for _ in range(6):
+        audit(Event("GET", "discord.com", "/x", "refuse", "discord/work", DEAD, 403))
+    assert len(list(tmp_path.glob("*.jsonl"))) > 1
+    assert [one.at for one in read_kept_back(tmp_path, 2.0)] == [2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_file_that_nobody_has_written_to_of_late_is_not_opened(tmp_path: Path) -> None:
+    since = 1_800_000_000.0
+    older = tmp_path / "audit.1.jsonl"
+    for path in (older, tmp_path / CURRENT):
+        path.write_text(json.dumps(LINE) + "\n")
+        os.utime(path, (since, since))
+    assert len(list(read_kept_back(tmp_path, since))) == 2
+    os.utime(older, (since - 1, since - 1))
+    assert len(list(read_kept_back(tmp_path, since))) == 1
+    assert len(read_audit(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 requests were"), (1, "1 request was"), (2, "2 requests were")],
+)
+def test_one_request_was_and_several_were_answered(count: int, said: str) -> None:
+    assert answered_locally(count) == f"{said} answered locally"

@@ -176,7 +176,7 @@ def test_export_of_an_expired_connection_needs_a_login(authsome: Program) -> Non
 def test_audit_shows_the_latest_decisions(authsome: Program) -> None:
     folder = authsome.home / "audit"
     folder.mkdir(parents=True, mode=0o700)
-    log = AuditLog(folder, "0123456789abcdef", lambda: 0.0)
+    log = AuditLog(folder, "0123456789abcdef", "default", lambda: 0.0)
     for number in range(3):
         log(Event("GET", "discord.com", f"/{number}", "inject", "discord/default", None, 200))
     head, line = authsome("audit", "--limit", "1").out.splitlines()
@@ -185,6 +185,18 @@ def test_audit_shows_the_latest_decisions(authsome: Program) -> None:
     assert " ".join(line.split()) == shown
     lines = authsome("audit", "--json").out.splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["/0", "/1", "/2"]
+
+
+def test_audit_passes_over_a_line_that_is_not_whole(authsome: Program) -> None:
+    folder = authsome.home / "audit"
+    folder.mkdir(mode=0o700, parents=True)
+    authsome.home.chmod(0o700)
+    AuditLog(folder, "r1", "default", lambda: 0.0)(Event("GET", "discord.com", "/whole", "inject"))
+    with (folder / "audit.jsonl").open("a") as file:
+        file.write('{"time": "1970-01-01T00:00:00Z", "ru')
+    said = authsome("audit")
+    assert (said.status, said.err) == (0, "")
+    assert [line.split()[5] for line in said.out.splitlines()[1:]] == ["/whole"]
 
 
 def test_a_home_that_others_can_enter_is_refused(authsome: Program, tmp_path: Path) -> None:

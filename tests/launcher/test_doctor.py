@@ -17,14 +17,13 @@ from launcher.app import App
 from launcher.doctor import (
     MITMPROXY,
     Diagnosis,
-    Finding,
-    State,
     bytecode_finding,
     home_finding,
     mitmproxy_finding,
     port_finding,
     proxy_finding,
 )
+from launcher.finding import Finding, State
 from launcher.isolation.causes import Cause
 from launcher.isolation.model import Level
 from launcher.isolation.probe import PROBED, Fails, Works

@@ -1,8 +1,10 @@
-"""What `authsome doctor` says of connections that a provider refused so often that runs answered for it."""
+"""What `authsome doctor` says of connections whose requests were answered in their provider's place."""
 
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -10,30 +12,31 @@ import pytest
 from pydantic import SecretStr
 
 from launcher.app import App
-from launcher.audit_log import CURRENT, AuditLog, KeptBack, read_audit, read_kept_back
-from launcher.doctor import LOGIN_HELPS, RECENT_DAYS, Finding, State, circuit_findings, findings
+from launcher.audit_log import CURRENT, AuditLog, KeptBack, KeptReason
+from launcher.doctor import findings
+from launcher.doctor_circuits import RECENT_DAYS, circuit_findings
+from launcher.finding import Finding, State
 from launcher.render import utc
 from launcher.settings import RUN_VARIABLE, Settings
-from proxy.model import Event
+from proxy.model import Event, Reason
 from tests.e2e.desk import PYTHON, Desk, finished, wait_until
 from tests.launcher.cli import ACCESS, Program
 from tests.standin import StandIn
-from vault.errors import KeyUnavailable
-from vault.keys import KeyFile
 from vault.model import ApiKey, Checked, Connection, ConnectionKey, Health, Status, Versioned
 from vault.passphrase import Passphrase
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 
 DAY: Final = 86_400.0
-UNPROVEN: Final = "the provider answers 401"
+LOGIN: Final = Reason.LOGIN_NEEDED
+DEAD: Final = Reason.CREDENTIAL_DEAD
 KEY: Final = ConnectionKey("default", "discord", "default")
+WORK: Final = ConnectionKey("team", "acme", "work")
 NONE: Final = [Finding("circuit", State.OK, "no connection is known to be refused, by the audit of 7 days")]
 FOREVER: Final = Passphrase(lambda: "a passphrase", lambda: "a passphrase")
 
-
 RETRIES: Final = """
-import os, urllib.error, urllib.request as u
+import os, sys, urllib.error, urllib.request as u
 request = u.Request("https://discord.com/api/v10/users/@me",
     headers={"Authorization": "Bearer " + os.environ["DISCORD_ACCESS_TOKEN"]})
 def ask():
@@ -42,35 +45,23 @@ def ask():
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-print(ask(), flush=True)
-input()
-print(*[ask() for _ in range(40)])
+for line in sys.stdin:
+    print(*[ask() for _ in range(int(line))], flush=True)
 """
-"""A child that does not give up."""
+"""A child that asks as often as it is told, and does not give up."""
 
 
-def told(
-    authsome: Program,
-    count: int,
-    reason: str = LOGIN_HELPS,
-    *,
-    connection: str = "discord/default",
-    ago: float = 0.0,
+def kept(
+    authsome: Program, count: int, reason: KeptReason = LOGIN, *, ago: float = 0.0, profile: str = "default"
 ) -> str:
-    """Let a run that ended `ago` seconds ago tell the audit of a circuit; the time in the line."""
+    """Let a run have kept requests from Discord that long ago; the time in their lines."""
     at = time.time() - ago
-    line = Event(
-        "",
-        "",
-        "",
-        "circuit",
-        connection=connection,
-        reason=f"{reason}; {count} requests were answered locally",
-    )
     folder = authsome.home / "audit"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authsome.home.chmod(0o700)
-    AuditLog(folder, "r1", lambda: at)(line)
+    authsome.home.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    log = AuditLog(folder, "r1", profile, lambda: at)
+    for _ in range(count):
+        log(Event("GET", "discord.com", "/x", "refuse", "discord/default", reason, 403))
     return utc(at)
 
 
@@ -92,17 +83,6 @@ def change(authsome: Program, **changes: object) -> None:
         vault.put_connection(KEY, found.value.model_copy(update=changes), expected=found.generation)
 
 
-def test_a_connection_that_runs_kept_from_the_provider_is_told_once_with_their_sum(authsome: Program) -> None:
-    authsome.connect()
-    change(authsome, **logged_in(authsome, 3 * DAY))
-    told(authsome, 40, UNPROVEN, ago=2 * DAY)
-    last = told(authsome, 17)
-    text = (
-        f"discord/default: 57 requests were answered locally, last in a run that ended {last}: {LOGIN_HELPS}"
-    )
-    assert circuits(authsome) == [Finding("circuit", State.WARNING, text, "run 'authsome login discord'")]
-
-
 def logged_in(authsome: Program, ago: float) -> dict[str, object]:
     """What a login that long ago would have stored."""
     at = time.time() - ago
@@ -111,149 +91,130 @@ def logged_in(authsome: Program, ago: float) -> dict[str, object]:
     return {"credential": credential.model_copy(update={"issued_at": at}), "created_at": at, "updated_at": at}
 
 
-def test_the_user_reads_it_and_programs_read_the_same(authsome: Program) -> None:
+@pytest.fixture
+def connected(authsome: Program) -> Program:
+    """Logged in to Discord a month ago."""
     authsome.connect()
-    last = told(authsome, 1)
-    said = authsome("doctor")
-    line = f"discord/default: 1 request was answered locally, last in a run that ended {last}: {LOGIN_HELPS}"
-    assert f"\ncircuit         warning  {line}\n" in said.out
-    assert "\ncircuit: run 'authsome login discord'\n" in said.out
-    (check,) = [c for c in json.loads(authsome("doctor", "--json").out)["checks"] if c["name"] == "circuit"]
+    change(authsome, **logged_in(authsome, 30 * DAY))
+    return authsome
+
+
+def test_a_connection_is_told_once_with_the_count_of_all_runs(connected: Program) -> None:
+    kept(connected, 40, DEAD, ago=2 * DAY)
+    last = kept(connected, 17)
+    text = f"discord/default: 57 requests were answered locally, last at {last}: login-needed"
+    assert circuits(connected) == [Finding("circuit", State.WARNING, text, "run 'authsome login discord'")]
+
+
+def test_the_user_reads_it_and_programs_read_the_same(connected: Program) -> None:
+    last = kept(connected, 1)
+    said = connected("doctor")
+    line = f"discord/default: 1 request was answered locally, last at {last}: login-needed"
     remedy = "run 'authsome login discord'"
+    assert f"\ncircuit         warning  {line}\n" in said.out
+    assert f"\ncircuit: {remedy}\n" in said.out
+    (check,) = [c for c in json.loads(connected("doctor", "--json").out)["checks"] if c["name"] == "circuit"]
     assert check == {"name": "circuit", "state": "warning", "text": line, "remedy": remedy}
     assert ACCESS not in said.out + said.err
 
 
-def test_without_a_line_about_a_circuit_nothing_is_told(authsome: Program) -> None:
+def test_without_such_a_line_nothing_is_told(authsome: Program) -> None:
     assert circuits(authsome) == NONE
     assert not authsome.home.exists()
     authsome.connect()
-    assert circuits(authsome) == NONE
-    folder = authsome.home / "audit"
-    folder.mkdir(mode=0o700)
-    log = AuditLog(folder, "r1", time.time)
-    log(Event("GET", "discord.com", "/x", "refuse", "discord/default", "credential-dead", 401))
-    log(Event("GET", "discord.com", '/"circuit"', "inject", "discord/circuit", None, 200))
-    assert circuits(authsome) == NONE
-
-
-def test_a_line_that_kept_nothing_from_the_provider_is_not_told(authsome: Program) -> None:
-    authsome.connect()
-    told(authsome, 0, UNPROVEN)
+    change(authsome, **logged_in(authsome, DAY))
+    kept(authsome, 0)
+    log = AuditLog(authsome.home / "audit", "r1", "default", time.time)
+    log(Event("GET", "discord.com", "/x", "refuse", "discord/default", "credential-unavailable", 403))
+    log(Event("", "", "", "circuit", "discord/default", "why; 7 requests were answered locally"))
     assert circuits(authsome) == NONE
 
 
-def test_a_line_is_told_for_seven_days(authsome: Program) -> None:
-    authsome.connect()
-    change(authsome, **logged_in(authsome, 30 * DAY))
-    told(authsome, 5, ago=RECENT_DAYS * DAY + 60)
-    assert circuits(authsome) == NONE
-    told(authsome, 6, ago=RECENT_DAYS * DAY - 60)
-    (found,) = circuits(authsome)
+def test_a_line_is_told_for_seven_days(connected: Program) -> None:
+    kept(connected, 5, ago=RECENT_DAYS * DAY + 60)
+    assert circuits(connected) == NONE
+    kept(connected, 6, ago=RECENT_DAYS * DAY - 60)
+    (found,) = circuits(connected)
     assert ": 6 requests " in found.text
 
 
 @pytest.mark.parametrize(
-    ("reason", "key", "command"),
+    ("key", "reason", "command"),
     [
-        (LOGIN_HELPS, KEY, "authsome login discord"),
-        (UNPROVEN, KEY, "authsome check discord"),
-        (UNPROVEN, ConnectionKey("default", "acme", "work"), "authsome check acme --connection work"),
-        (
-            UNPROVEN,
-            ConnectionKey("team", "acme", "work"),
-            "authsome --profile team check acme --connection work",
-        ),
-        (
-            LOGIN_HELPS,
-            ConnectionKey("team", "acme", "work"),
-            "authsome --profile team login acme --connection work",
-        ),
+        (KEY, LOGIN, "authsome login discord"),
+        (KEY, DEAD, "authsome check discord"),
+        (WORK, LOGIN, "authsome --profile team login acme --connection work"),
+        (WORK, DEAD, "authsome --profile team check acme --connection work"),
     ],
 )
-def test_the_remedy_is_what_the_reason_asks_for(reason: str, key: ConnectionKey, command: str) -> None:
-    told = [KeptBack(str(key), reason, 3, 1_800_000_000.0)]
-    (known,) = circuit_findings(key.profile, told, {str(key): 0.0})
+def test_the_remedy_is_what_the_last_reason_asks_for(
+    key: ConnectionKey, reason: KeptReason, command: str
+) -> None:
+    other: KeptReason = DEAD if reason is LOGIN else LOGIN
+    requests = [KeptBack(key, other, 100.0), KeptBack(key, reason, 200.0)]
+    (known,) = circuit_findings(requests, {key: 50.0})
     assert known.remedy == f"run '{command}'"
-    (unknown,) = circuit_findings(key.profile, told, {str(key): None})
+    (unknown,) = circuit_findings(requests, {key: None})
     assert unknown.remedy == f"unless you have logged in since, run '{command}'"
     assert unknown.text == known.text
 
 
-def test_each_connection_is_told_for_itself() -> None:
-    told = [
-        KeptBack("discord/work", UNPROVEN, 3, 100.0),
-        KeptBack("discord/default", LOGIN_HELPS, 4, 200.0),
-        KeptBack("discord/mended", LOGIN_HELPS, 5, 300.0),
-        KeptBack("discord/gone", LOGIN_HELPS, 6, 300.0),
-    ]
-    good_at = {"discord/work": 50.0, "discord/default": 50.0, "discord/mended": 301.0, "discord/fine": 0.0}
-    found = [finding.text.split(" req")[0] for finding in circuit_findings("default", told, good_at)]
-    assert found == ["discord/default: 4", "discord/work: 3"]
+def test_only_what_came_after_the_login_counts_for_each_connection_by_itself() -> None:
+    work, gone, mended = (ConnectionKey("default", "discord", name) for name in ("work", "gone", "mended"))
+    requests = [KeptBack(key, LOGIN, at) for at in (100.0, 200.0, 201.0) for key in (work, gone, mended, KEY)]
+    good_at = {work: 200.0, KEY: 50.0, mended: 201.0}
+    found = [finding.text.split(" req")[0] for finding in circuit_findings(requests, good_at)]
+    assert found == ["discord/default: 3", "discord/work: 1"]
 
 
-def test_only_what_came_after_the_login_counts() -> None:
-    told = [KeptBack("discord/work", LOGIN_HELPS, 1_000, 100.0), KeptBack("discord/work", UNPROVEN, 2, 300.0)]
-    (found,) = circuit_findings("default", told, {"discord/work": 200.0})
-    assert found.text.startswith("discord/work: 2 requests")
-    assert found.remedy == "run 'authsome check discord --connection work'"
+def test_a_login_or_a_refresh_since_ends_it(connected: Program) -> None:
+    kept(connected, 5, ago=60)
+    assert circuits(connected) != NONE
+    change(connected, credential=logged_in(connected, 0)["credential"])
+    assert circuits(connected) == NONE
 
 
-def test_a_login_or_a_refresh_since_ends_it(authsome: Program) -> None:
-    authsome.connect()
-    change(authsome, **logged_in(authsome, DAY))
-    told(authsome, 5, ago=60)
-    assert circuits(authsome) != NONE
-    change(authsome, credential=logged_in(authsome, 0)["credential"])
-    assert circuits(authsome) == NONE
-
-
-def test_a_new_key_since_ends_it(authsome: Program) -> None:
-    authsome.connect()
-    change(authsome, credential=ApiKey(value=SecretStr("CANARY")), created_at=time.time() - DAY)
-    told(authsome, 5, UNPROVEN, ago=60)
-    assert circuits(authsome) != NONE
-    change(authsome, created_at=time.time())
-    assert circuits(authsome) == NONE
+def test_a_new_key_since_ends_it(connected: Program) -> None:
+    change(connected, credential=ApiKey(value=SecretStr("CANARY")))
+    kept(connected, 5, DEAD, ago=60)
+    assert circuits(connected) != NONE
+    change(connected, created_at=time.time())
+    assert circuits(connected) == NONE
 
 
 @pytest.mark.parametrize("health", Health)
-def test_a_check_that_went_well_since_ends_it_and_no_other(authsome: Program, health: Health) -> None:
-    authsome.connect()
-    change(authsome, **logged_in(authsome, DAY), checked=Checked(health=health, at=time.time() - 120))
-    told(authsome, 5, UNPROVEN, ago=60)
-    assert circuits(authsome) != NONE
-    change(authsome, checked=Checked(health=health, at=time.time()))
-    assert (circuits(authsome) == NONE) is (health in (Health.HEALTHY, Health.EXPIRING))
+def test_a_check_that_went_well_since_ends_it_and_no_other(connected: Program, health: Health) -> None:
+    change(connected, checked=Checked(health=health, at=time.time() - 120))
+    kept(connected, 5, DEAD, ago=60)
+    assert circuits(connected) != NONE
+    change(connected, checked=Checked(health=health, at=time.time()))
+    assert (circuits(connected) == NONE) is (health in (Health.HEALTHY, Health.EXPIRING))
 
 
-def test_what_is_marked_expired_after_the_line_is_still_told(authsome: Program) -> None:
-    authsome.connect()
-    change(authsome, **logged_in(authsome, DAY))
-    told(authsome, 5, ago=60)
-    change(authsome, status=Status.EXPIRED, updated_at=time.time())
-    assert circuits(authsome) != NONE
+def test_what_is_marked_expired_after_the_line_is_still_told(connected: Program) -> None:
+    kept(connected, 5, ago=60)
+    change(connected, status=Status.EXPIRED, updated_at=time.time())
+    assert circuits(connected) != NONE
 
 
-def test_after_a_logout_nothing_is_told(authsome: Program) -> None:
-    authsome.connect()
-    told(authsome, 5)
-    assert circuits(authsome) != NONE
-    with authsome.vault() as vault:
+def test_after_a_logout_nothing_is_told(connected: Program) -> None:
+    kept(connected, 5)
+    assert circuits(connected) != NONE
+    with connected.vault() as vault:
         vault.delete_connection(KEY)
-    assert circuits(authsome) == NONE
+    assert circuits(connected) == NONE
 
 
-def test_another_profile_has_connections_of_its_own(authsome: Program) -> None:
-    authsome.connect()
-    told(authsome, 5)
-    assert circuits(authsome, "team") == NONE
-    assert circuits(authsome) != NONE
+def test_the_same_connection_of_another_profile_is_another(connected: Program) -> None:
+    connected.connect(profile="team", lifetime=1.0)
+    kept(connected, 5, ago=-60, profile="team")
+    assert circuits(connected) == NONE
+    (found,) = circuits(connected, "team")
+    assert found.remedy == "run 'authsome --profile team login discord'"
 
 
 def with_passphrase(authsome: Program) -> None:
     """Move the connection into a vault that only a passphrase opens."""
-    authsome.connect()
     with authsome.vault() as vault:
         connection = stored(vault).value
     for path in (*authsome.home.glob("vault.db*"), authsome.home / "master.key"):
@@ -262,33 +223,33 @@ def with_passphrase(authsome: Program) -> None:
         vault.put_connection(KEY, connection, expected=None)
 
 
-def test_no_passphrase_is_asked_for_and_what_is_not_known_is_said_as_past(authsome: Program) -> None:
-    with_passphrase(authsome)
-    last = told(authsome, 5)
-    said = authsome("doctor")
-    assert f"5 requests were answered locally, last in a run that ended {last}" in said.out
+def test_no_passphrase_is_asked_for_and_what_is_not_known_is_said_as_past(connected: Program) -> None:
+    with_passphrase(connected)
+    last = kept(connected, 5)
+    said = connected("doctor")
+    assert f"5 requests were answered locally, last at {last}" in said.out
     assert "\ncircuit: unless you have logged in since, run 'authsome login discord'\n" in said.out
     assert said.err == ""
     # The twin: whatever needs the connection itself does ask.
-    assert "assphrase" in authsome("list").err
+    assert "assphrase" in connected("list").err
 
 
-def test_a_logout_is_known_without_the_passphrase(authsome: Program) -> None:
-    with_passphrase(authsome)
-    told(authsome, 5)
-    assert circuits(authsome) != NONE
-    with Vault.open(SqliteStorage(authsome.home / "vault.db"), FOREVER) as vault:
+def test_a_logout_is_known_without_the_passphrase(connected: Program) -> None:
+    with_passphrase(connected)
+    kept(connected, 5)
+    assert circuits(connected) != NONE
+    with Vault.open(SqliteStorage(connected.home / "vault.db"), FOREVER) as vault:
         vault.delete_connection(KEY)
-    assert circuits(authsome) == NONE
+    assert circuits(connected) == NONE
 
 
-def test_a_key_that_is_to_be_given_is_not_read(authsome: Program) -> None:
-    with_passphrase(authsome)
-    told(authsome, 5)
+def test_a_key_that_is_to_be_given_is_not_read(connected: Program) -> None:
+    with_passphrase(connected)
+    kept(connected, 5)
     reader, writer = os.pipe()
     try:
         os.write(writer, b"a passphrase\n")
-        with App(Settings(authsome.home, "default", key_fd=reader, passphrase_fd=reader), {}) as app:
+        with App(Settings(connected.home, "default", key_fd=reader, passphrase_fd=reader), {}) as app:
             found = [finding for finding in findings(app) if finding.name == "circuit"]
         assert os.read(reader, 64) == b"a passphrase\n"
     finally:
@@ -297,152 +258,122 @@ def test_a_key_that_is_to_be_given_is_not_read(authsome: Program) -> None:
     assert [finding.state for finding in found] == [State.WARNING]
 
 
-def test_a_vault_that_does_not_open_is_told_by_the_key_alone(authsome: Program) -> None:
-    authsome.connect()
-    told(authsome, 5)
-    (authsome.home / "master.key").unlink()
-    with pytest.raises(KeyUnavailable):
-        Vault.open(SqliteStorage(authsome.home / "vault.db"), KeyFile(authsome.home / "master.key"))
-    (found,) = circuits(authsome)
+def test_a_vault_that_does_not_open_is_told_by_the_key_alone(connected: Program) -> None:
+    kept(connected, 5)
+    (connected.home / "master.key").unlink()
+    (found,) = circuits(connected)
     assert found.remedy.startswith("unless ")
-    for path in authsome.home.glob("vault.db*"):
+    for path in connected.home.glob("vault.db*"):
         path.write_bytes(b"no database")
-    assert circuits(authsome) == []
-    (authsome.home / "audit" / CURRENT).unlink()
-    assert circuits(authsome) == NONE  # nobody asks the vault
+    assert circuits(connected) == []
+    (connected.home / "audit" / CURRENT).unlink()
+    assert circuits(connected) == NONE  # nobody asks the vault
+
+
+def test_a_record_under_an_impossible_name_is_passed_over(connected: Program) -> None:
+    kept(connected, 5)
+    with closing(sqlite3.connect(connected.home / "vault.db")) as database, database:
+        database.execute("UPDATE record SET name = '../x' WHERE name = 'default'")
+    assert circuits(connected) == NONE
 
 
 def test_without_a_vault_nothing_is_told_and_none_is_made(authsome: Program) -> None:
-    told(authsome, 5)
+    kept(authsome, 5)
     assert circuits(authsome) == NONE
     assert [path.name for path in authsome.home.iterdir()] == ["audit"]
-    authsome.connect()
-    change(authsome, **logged_in(authsome, DAY))
-    assert circuits(authsome) != NONE
 
 
-def test_inside_of_a_run_nothing_is_looked_for(authsome: Program) -> None:
-    authsome.connect()
-    told(authsome, 5)
-    assert circuits(authsome, **{RUN_VARIABLE: "r1"}) == []
+def test_inside_of_a_run_nothing_is_looked_for(connected: Program) -> None:
+    kept(connected, 5)
+    assert circuits(connected, **{RUN_VARIABLE: "r1"}) == []
 
 
-def test_an_audit_that_cannot_be_read_is_a_warning(authsome: Program) -> None:
-    authsome.connect()
-    (authsome.home / "audit").mkdir(mode=0o700)
-    (authsome.home / "audit" / CURRENT).mkdir()
-    text = f"cannot read the audit in {authsome.home / 'audit'}: is a directory"
-    assert circuits(authsome) == [Finding("circuit", State.WARNING, text, "check its permissions")]
+def test_an_audit_that_cannot_be_read_is_a_warning(connected: Program) -> None:
+    kept(connected, 1)
+    (connected.home / "audit" / CURRENT).unlink()
+    (connected.home / "audit" / CURRENT).mkdir()
+    text = f"cannot read the audit in {connected.home / 'audit'}: is a directory"
+    assert circuits(connected) == [Finding("circuit", State.WARNING, text, "check its permissions")]
 
 
-LINE: Final = {
-    "time": "2027-01-15T08:00:00Z",
-    "run": "r1",
-    "provider": "discord",
-    "connection": "work",
-    "decision": "circuit",
-    "reason": f"{UNPROVEN}; 7 requests were answered locally",
-}
+class Child:
+    """A run whose child asks Discord as often as it is told."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.process = desk.start("run", "--", PYTHON, "-c", RETRIES)
+
+    def ask(self, times: int) -> list[str]:
+        """The statuses that the child got."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{times}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().split()
+
+    def lose_the_token(self) -> int:
+        """Revoke it, and ask 40 times; how many requests were answered locally."""
+        granted = self._desk.standin.discord.issued[-1]
+        self._desk.standin.discord.revoke(granted.user, granted.app)
+        next_second()  # the audit knows no less than seconds
+        return self.ask(40).count("403")
+
+    def end(self) -> None:
+        _, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, err
 
 
-def read(tmp_path: Path, text: str) -> list[KeptBack]:
-    (tmp_path / CURRENT).write_text(text, encoding="utf-8", errors="surrogateescape")
-    return read_kept_back(tmp_path, 0.0)
+def next_second() -> None:
+    now = utc(time.time())
+    wait_until(lambda: utc(time.time()) > now)
 
 
-def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
-    whole = [KeptBack("discord/work", UNPROVEN, 7, 1_800_000_000.0)]
-    assert read(tmp_path, json.dumps(LINE) + "\n") == whole
-    assert read(tmp_path, f'{{"torn": "circuit"\n{json.dumps(LINE)}\n\udcff "circuit"\n') == whole
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"time": "yesterday"},
-        {"time": "2027-01-15T08:00:00"},
-        {"time": "9999-12-31T23:59:59-12:00"},
-        {"time": None},
-        {"provider": None},
-        {"provider": "../x"},
-        {"connection": "work\n"},
-        {"connection": "x'; rm -r ."},
-        {"decision": "refuse", "run": "circuit"},
-        {"reason": None},
-        {"reason": "7 requests were answered locally"},
-        {"reason": f"{UNPROVEN}; many requests were answered locally"},
-        {"reason": f"{UNPROVEN}; {'9' * 5000} requests were answered locally"},
-    ],
-)
-def test_a_damaged_line_is_passed_over(tmp_path: Path, wrong: dict[str, object]) -> None:
-    assert read(tmp_path, json.dumps(LINE | wrong) + "\n") == []
-
-
-def test_the_rotated_files_are_read_too_the_oldest_first(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path, "r1", lambda: 1_800_000_000.0, max_bytes=600)
-    for number in range(6):
-        reason = f"{UNPROVEN}; {number} requests were answered locally"
-        log(Event("", "", "", "circuit", connection="discord/work", reason=reason))
-    assert len(list(tmp_path.glob("*.jsonl"))) > 1
-    assert [one.count for one in read_kept_back(tmp_path, 0.0)] == list(range(6))
-
-
-def test_a_file_that_nobody_has_written_to_of_late_is_not_opened(tmp_path: Path) -> None:
-    (tmp_path / "audit.1.jsonl").write_text(json.dumps(LINE) + "\n")
-    (tmp_path / CURRENT).write_text(json.dumps(LINE) + "\n")
-    since = 1_800_000_000.0
-    os.utime(tmp_path / CURRENT, (since, since))
-    os.utime(tmp_path / "audit.1.jsonl", (since - 1, since - 1))
-    assert len(read_kept_back(tmp_path, since)) == 1
-    os.utime(tmp_path / "audit.1.jsonl", (since, since))
-    assert len(read_kept_back(tmp_path, since)) == 2
-    assert len(read_audit(tmp_path)) == 2
-
-
-def retries(desk: Desk, *, revoked: bool) -> list[str]:
-    """The statuses that a child got for its 41 requests, the first before the token may be revoked."""
-    with finished(process := desk.start("run", "--", PYTHON, "-c", RETRIES)):
-        assert process.stdout
-        first = process.stdout.readline().split()
-        if revoked:
-            granted = desk.standin.discord.issued[-1]
-            desk.standin.discord.revoke(granted.user, granted.app)
-        out, err = process.communicate("\n", timeout=60)
-        assert process.returncode == 0, err
-    return first + out.split()
-
-
-def checked(desk: Desk) -> list[dict[str, str | None]]:
+def told(desk: Desk) -> list[dict[str, str | None]]:
     """What programs read of circuits."""
     checks = json.loads(desk.authsome("doctor", "--json").stdout)["checks"]
     return [check for check in checks if check["name"] == "circuit"]
 
 
+FINE: Final = [{"name": "circuit", "state": "ok", "text": NONE[0].text, "remedy": None}]
+
+
 def test_from_a_revoked_token_to_the_next_login(standin: StandIn, tmp_path: Path) -> None:
     desk = Desk(standin, tmp_path)
-    fine = [{"name": "circuit", "state": "ok", "text": NONE[0].text, "remedy": None}]
     desk.login()
-    assert set(retries(desk, revoked=False)) == {"200"}
-    assert checked(desk) == fine
-
-    standin.forget()
-    statuses = retries(desk, revoked=True)
-    asked = len([seen for seen in standin.seen if seen.target.endswith("/users/@me")])
-    local = statuses.count("403")
+    with finished((child := Child(desk)).process):
+        assert set(child.ask(3)) == {"200"}
+        assert told(desk) == FINE
+        standin.forget()
+        local = child.lose_the_token()
+        child.end()
     assert local >= 39
-    assert asked < 5
+    assert len([seen for seen in standin.seen if seen.target.endswith("/users/@me")]) < 5
     lines = [json.loads(line) for line in desk.authsome("audit", "--json").stdout.splitlines()]
-    (line,) = [line for line in lines if line["decision"] == "circuit"]
-    text = f"discord/default: {local} requests were answered locally, last in a run that ended {line['time']}"
-    remedy = "run 'authsome login discord'"
-    (found,) = checked(desk)
-    assert found == {
-        "name": "circuit", "state": "warning", "text": f"{text}: {LOGIN_HELPS}", "remedy": remedy
-    }  # fmt: skip
-    said = desk.authsome("doctor")
-    assert text in said.stdout
-    assert f"\ncircuit: {remedy}\n" in said.stdout
+    refused = [line for line in lines if line["decision"] == "refuse"]
+    assert len(refused) == local
+    assert {(line["profile"], line["provider"], line["connection"]) for line in refused} == {
+        ("default", "discord", "default")
+    }
+    (total,) = [line["reason"] for line in lines if line["decision"] == "circuit"]
+    assert total == f"the provider refused the refresh token; {local} requests were answered locally"
+    last, remedy = refused[-1]["time"], "run 'authsome login discord'"
+    text = f"discord/default: {local} requests were answered locally, last at {last}: login-needed"
+    assert told(desk) == [{"name": "circuit", "state": "warning", "text": text, "remedy": remedy}]
 
-    wait_until(lambda: utc(time.time()) > line["time"])  # the audit knows no less than seconds
     desk.login()
-    assert checked(desk) == fine
+    assert told(desk) == FINE
+
+
+def test_a_login_during_the_run_leaves_no_warning(standin: StandIn, tmp_path: Path) -> None:
+    desk = Desk(standin, tmp_path)
+    desk.login()
+    with finished((child := Child(desk)).process):
+        assert child.lose_the_token() >= 39
+        assert [check["state"] for check in told(desk)] == ["warning"]
+        desk.login()
+        assert set(child.ask(3)) == {"200"}
+        next_second()  # the run ends later than the login
+        child.end()
+    lines = desk.authsome("audit", "--json").stdout.splitlines()
+    assert [line["decision"] for line in map(json.loads, lines)][-1] == "circuit"
+    assert told(desk) == FINE

@@ -11,7 +11,7 @@ from launcher.network import http_client
 from launcher.routes import Routes, routes
 from launcher.settings import ConnectTo, parse_connect_to
 from launcher.trust import client_context
-from tests.standin import StandIn
+from tests.standin import Answer, StandIn
 
 
 def context_of(standin: StandIn) -> ssl.SSLContext:
@@ -95,11 +95,38 @@ async def test_redirects_of_a_server_are_not_followed(standin: StandIn) -> None:
         assert not http.trust_env
 
 
+async def test_no_cookie_is_kept_from_one_request_for_another(standin: StandIn) -> None:
+    standin.discord.rest_faults.append(Answer(200, (("Set-Cookie", "account=first; Path=/"),)))
+    async with http_client(Routes(entries(*standin.connect_to), None, ""), context_of(standin)) as http:
+        first = await http.get("https://discord.com/api/v10/users/@me")
+        await http.get("https://discord.com/standin/echo", headers={"Cookie": "own=1"})
+        await http.get("https://discord.com/standin/echo")
+    assert first.headers["Set-Cookie"] == "account=first; Path=/"
+    sent = [[value for name, value in seen.headers if name.lower() == b"cookie"] for seen in standin.seen]
+    assert sent == [[], [b"own=1"], []]
+
+
 def test_the_first_entry_that_applies_wins() -> None:
     way = Routes(entries("a.example:443:one:1", "::two:2"), None, "")
     assert way.address_of("a.example", 443) == ("one", 1)
     assert way.address_of("a.example", 80) == ("two", 2)
     assert Routes((), None, "").address_of("a.example", 443) == ("a.example", 443)
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ("a.example:443:one:1", True),
+        ("a.example:443:a.example:8443", True),
+        ("::one:", True),
+        (":443::8443", False),
+        ("a.example:::8443", False),
+        ("b.example:443:one:1", False),
+    ],
+)
+def test_another_port_alone_names_no_host(entry: str, named: bool) -> None:
+    assert Routes(entries(entry), None, "").is_named("a.example", 443) is named
+    assert not Routes(entries(":443::8443", entry), None, "").is_named("a.example", 443)
 
 
 PROXY = "http://corporate:3128"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.startup import PACKAGES, foreign_packages
+from launcher.startup import PACKAGES, foreign_packages, name_services
 from tests.launcher.cli import ROOT
 
 
@@ -81,3 +81,64 @@ def test_modules_in_the_working_folder_and_in_pythonpath_are_not_imported(tmp_pa
     assert "TAKEN OVER" not in done.stdout + done.stderr
     assert done.returncode == 0
     assert "discord" in done.stdout
+
+
+SEAL = """
+import sys
+sys.path.append({root!r})
+from launcher.startup import load_everything, seal_imports
+load_everything()
+{seal}
+for name in ("colorsys", "no_such_module"):
+    try:
+        __import__(name)
+        print("imported")
+    except ModuleNotFoundError as error:
+        print(error)
+import proxy.handler, json
+print("\u00e9".encode("idna"), "x".encode("utf-16-le"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("seal", "said"),
+    [
+        (
+            "seal_imports()",
+            [
+                "colorsys is not imported while a program is running",
+                "no_such_module is not imported while a program is running",
+            ],
+        ),
+        ("", ["imported", "No module named 'no_such_module'"]),
+    ],
+)
+def test_once_sealed_nothing_is_imported_that_was_not_there(seal: str, said: list[str]) -> None:
+    """What was loaded before goes on working, codecs among it."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", SEAL.format(root=str(ROOT), seal=seal)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [*said, "b'xn--9ca' b'x\\x00'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "services"),
+    [
+        (
+            "passwd: files\nhosts:  files mdns4_minimal [NOTFOUND=return] dns # all\n",
+            b"files mdns4_minimal [NOTFOUND=return] dns",
+        ),
+        ("# hosts: none\n hosts : dns\n", b"dns"),
+        ("passwd: files\n", b"files dns"),
+        (None, b"files dns"),
+    ],
+)
+def test_the_services_that_look_up_names_are_read(tmp_path: Path, text: str | None, services: bytes) -> None:
+    path = tmp_path / "nsswitch.conf"
+    if text is not None:
+        path.write_text(text)
+    assert name_services(path) == services

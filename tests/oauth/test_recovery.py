@@ -145,7 +145,7 @@ async def test_a_refused_refresh_ends_it_and_says_so_with_the_providers_own_body
     checked: Keeper, endpoint: Rotating
 ) -> None:
     endpoint.access = endpoint.alive = "another"
-    assert refusal(await checked.recovered(KEY, 1)).why is Why.DEAD
+    assert refusal(await checked.recovered(KEY, 1, UNAUTHORIZED)).why is Why.DEAD
     for _ in range(100):
         found = refusal(await checked.fresh(KEY))
         assert (found.why, found.body) == (Why.DEAD, UNAUTHORIZED)
@@ -254,6 +254,16 @@ async def test_a_body_that_quotes_the_token_is_never_repeated(checked: Keeper, e
     endpoint.alive = "another"
     endpoint.knows = 503
     await checked.recovered(KEY, 1, b'{"you_sent": "access-0"}')
+    assert refusal(await checked.fresh(KEY)).body is None
+
+
+async def test_the_answer_to_a_check_of_our_own_is_never_repeated(
+    checked: Keeper, endpoint: Rotating
+) -> None:
+    """The twin of a refused refresh whose 401 the child has caused: this one only the check has seen."""
+    endpoint.access = endpoint.alive = "another"
+    await checked.recovered(KEY, 1, b"no JSON")
+    assert endpoint.probed == 1
     assert refusal(await checked.fresh(KEY)).body is None
 
 

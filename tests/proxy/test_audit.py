@@ -25,6 +25,12 @@ from tests.proxy.test_policy import GOOD, RULE
             Refuse(Reason.METHOD, "no"),
             Event("GET", "discord.com", "/api/v10/users/@me", "refuse", None, "method", 200),
         ),
+        (
+            Refuse(Reason.LOGIN_NEEDED, "no", connection="discord/default"),
+            Event(
+                "GET", "discord.com", "/api/v10/users/@me", "refuse", "discord/default", "login-needed", 200
+            ),
+        ),
     ],
 )
 def test_each_decision_has_its_event(decision: Inject | PassThrough | Refuse, event: Event) -> None:

@@ -25,8 +25,10 @@ STAND_IN = b"authsome-proxy-managed"
 
 
 @asynccontextmanager
-async def upstream(folder: Path, say: Callable[[bytes], list[bytes]]) -> AsyncIterator[RunningProxy]:
-    """A proxy before a server that says `say(request head)`, piece by piece."""
+async def upstream(
+    folder: Path, say: Callable[[bytes], list[bytes]], *, once: bool = False
+) -> AsyncIterator[RunningProxy]:
+    """A proxy before a server that says `say(request head)`, piece by piece, and with `once` then ends."""
     authority = Authority(folder)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +38,8 @@ async def upstream(folder: Path, say: Callable[[bytes], list[bytes]]) -> AsyncIt
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0.01)
+                if once:
+                    break
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
@@ -62,10 +66,10 @@ async def connected(proxy: RunningProxy) -> Connection:
     return connection
 
 
-async def received(proxy: RunningProxy, request: str = "GET / HTTP/1.1") -> bytes:
+async def received(proxy: RunningProxy, request: str = "GET / HTTP/1.1", auth: str = AUTH) -> bytes:
     """All that the child reads of one answer."""
     connection = await connected(proxy)
-    connection.writer.write(f"{request}\r\nHost: discord.com\r\nConnection: close\r\n{AUTH}\r\n".encode())
+    connection.writer.write(f"{request}\r\nHost: discord.com\r\nConnection: close\r\n{auth}\r\n".encode())
     data = b""
     async with asyncio.timeout(10):
         try:
@@ -171,6 +175,34 @@ async def test_a_credential_split_over_chunks_is_found(tmp_path: Path) -> None:
     assert plain == b"a" + replaced + b"b" + replaced
 
 
+async def sizes(folder: Path, texts: list[bytes]) -> list[int]:
+    """The sizes of the chunks in which texts reach the child that are sent as one chunk each."""
+    chunked = b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in texts)
+
+    def say(_: bytes) -> list[bytes]:
+        return [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunked, b"0\r\n\r\n"]
+
+    async with upstream(folder, say) as proxy:
+        body = (await received(proxy)).partition(b"\r\n\r\n")[2]
+    assert body.endswith(b"0\r\n\r\n")
+    return [int(size, 16) for size in body.split(b"\r\n")[0:-2:2]]
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_the_sizes_of_what_arrives_do_not_tell_a_right_letter_from_a_wrong_one(
+    tmp_path: Path, form: str
+) -> None:
+    """The child stored its guesses at a server, which gives them back."""
+    begun = [form[:n] for n in range(1, len(form)) if form[n - 1].isalnum() and CANARY not in form[:n]]
+    right = [text for guess in begun for text in (f"a\n{guess}".encode(), b"\n")]
+    wrong = [text for guess in begun for text in (f"a\n{guess[:-1]}-".encode(), b"\n")]
+    seen = await sizes(tmp_path, right)
+    assert seen == await sizes(tmp_path, wrong)
+    # The negative twin: a word that has ended is there at once, and that can be seen.
+    ended = [text.replace(b"a\n", b"a ") + b"\n" for text in right]
+    assert seen != await sizes(tmp_path, ended)
+
+
 async def test_a_body_in_an_unknown_coding_is_not_passed_on(tmp_path: Path) -> None:
     body = CANARY.encode()[::-1] * 10
     async with upstream(tmp_path, lambda _: whole(body, "Content-Encoding: compress\r\n")) as proxy:
@@ -207,14 +239,21 @@ async def test_a_request_without_a_placeholder_gets_no_credential_back_either(tm
     assert CANARY.encode() not in reply.body
 
 
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+UPGRADE = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+
+
 async def test_a_credential_that_comes_back_after_an_upgrade_ends_the_connection(tmp_path: Path) -> None:
-    def say(_: bytes) -> list[bytes]:
-        switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-        half = len(CANARY) // 2
-        return [switch, b"\x82\x05hello", CANARY[:half].encode(), CANARY[half:].encode(), b"never"]
+    """What one request stored at the server, an upgrade of another must not bring either."""
+    half = len(CANARY) // 2
+    pieces = [b"\x82\x05hello", CANARY[:half].encode(), CANARY[half:].encode(), b"never"]
+
+    def say(head: bytes) -> list[bytes]:
+        return [SWITCH, *pieces] if b"Upgrade" in head else whole(b"ok")
 
     async with upstream(tmp_path, say) as proxy:
-        data = await received(proxy, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13")
+        await received(proxy)
+        data = await received(proxy, UPGRADE, auth="")
     assert b"hello" in data
     assert CANARY.encode() not in data
     assert b"never" not in data
@@ -228,11 +267,91 @@ async def test_what_follows_an_upgrade_is_never_compressed(tmp_path: Path) -> No
         return whole(b"no")
 
     async with upstream(tmp_path, say) as proxy:
-        await received(
-            proxy, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: permessage-deflate"
-        )
+        await received(proxy, f"{UPGRADE}\r\nSec-WebSocket-Extensions: permessage-deflate", auth="")
     assert b"Upgrade: websocket" in asked[0]
     assert b"permessage-deflate" not in asked[0]
+
+
+async def test_a_credential_is_not_sent_with_an_upgrade(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def say(head: bytes) -> list[bytes]:
+        asked.append(head)
+        return [SWITCH, b"hello"]
+
+    async with upstream(tmp_path, say, once=True) as proxy:
+        refused = await received(proxy, UPGRADE)
+        passed = await received(proxy, UPGRADE, auth="")
+    assert b"X-Authsome-Refused: method" in refused
+    assert b"hello" in passed
+    assert len(asked) == 1
+    assert CANARY.encode() not in asked[0]
+
+
+async def test_a_switch_of_protocols_that_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None:
+    async with upstream(tmp_path, lambda _: [SWITCH, b"hello", CANARY[:9].encode(), b"more"]) as proxy:
+        assert await received(proxy) == b""
+
+
+async def test_with_a_credential_a_whole_answer_is_asked_for_and_no_transfer_coding(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+    wishes = ("Range: bytes=0-40", 'If-Range: "x"', "TE: gzip")
+
+    def say(head: bytes) -> list[bytes]:
+        asked.append(head)
+        return whole(b"ok")
+
+    async with upstream(tmp_path, say) as proxy:
+        for auth in (AUTH, ""):
+            await received(proxy, "\r\n".join(("GET / HTTP/1.1", *wishes)), auth)
+    with_credential, without = asked
+    assert CANARY.encode() in with_credential
+    assert not any(wish.encode() in with_credential for wish in wishes)
+    assert all(wish.encode() in without for wish in wishes)
+
+
+@pytest.mark.parametrize("codings", ["gzip, chunked", "gzip", "deflate", "identity"])
+async def test_a_body_in_another_transfer_coding_than_chunked_is_not_passed_on(
+    tmp_path: Path, codings: str
+) -> None:
+    body = gzip.compress(CANARY.encode())
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if "chunked" in codings else body
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {codings}\r\nConnection: close\r\n\r\n".encode()
+    async with upstream(tmp_path, lambda _: [head + sent], once=True) as proxy:
+        data = await received(proxy)
+    assert data.startswith(b"HTTP/1.1 502")
+    assert b"X-Authsome-Refused: unsearchable" in data
+    assert body not in data
+
+
+BROKEN = {
+    "status": f"HTTP/1.1 {CANARY} x\r\n\r\n",
+    "version": f"{CANARY} 200 OK\r\n\r\n",
+    "length": f"HTTP/1.1 200 OK\r\nContent-Length: {CANARY}\r\n\r\n",
+    "transfer coding": f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {CANARY}\r\n\r\n",
+    "name": f"HTTP/1.1 200 OK\r\n{CANARY} : x\r\nContent-Length: 0\r\n\r\n",
+    "line": f"HTTP/1.1 200 OK\r\n{CANARY}\r\n\r\n",
+    "no line": CANARY,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+async def test_an_answer_that_is_not_http_is_not_quoted(tmp_path: Path, broken: str) -> None:
+    async with upstream(tmp_path, lambda _: [broken.encode()], once=True) as proxy:
+        data = await received(proxy)
+    assert gives_away(data) == []
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502")
+    assert b"X-Authsome-Refused: upstream-unreachable" in head
+    assert json.loads(body)["message"] == "there was no answer, or one that is not valid HTTP/1.1"
+
+
+async def test_a_request_that_is_not_http_is_not_quoted_and_told_so(tmp_path: Path) -> None:
+    async with upstream(tmp_path, lambda _: whole(b"ok")) as proxy:
+        data = await received(proxy, "GET / HTTP/1.1\r\nContent-Length: mine")
+    assert data.startswith(b"HTTP/1.1 400")
+    assert b"X-Authsome-Refused: malformed-header" in data
+    assert b"mine" not in data
 
 
 async def test_without_scrubbing_the_same_server_gives_the_credential_away(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.dial import Dialer, first_of, is_own
+from proxy.dial import Dialer, first_of, is_own, known_addresses
 from proxy.errors import DialFailed
 from proxy.model import Origin
 from tests.proxy.wire import CANARY, Source, proxied
@@ -69,8 +70,24 @@ async def test_an_upstream_proxy_is_asked_for_a_tunnel_with_its_credentials(stan
     assert all(user in head for head in upstream.heads)
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "127.0.0.1", "::1", "192.0.2.1"])  # noqa: S104
-async def test_an_upstream_proxy_is_asked_for_no_address_of_this_machine_or_its_link(host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),  # noqa: S104
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("fd00:ec2:0::254", False),
+        ("localhost", False),
+        ("127.1", False),
+        ("192.0.2.1", True),
+        ("no-such-host.invalid", True),
+        (f"{'long' * 20}.example", True),
+    ],
+)
+async def test_an_upstream_proxy_is_asked_for_no_address_of_this_machine_or_its_link(
+    host: str, asked: bool
+) -> None:
     heads: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,11 +95,24 @@ async def test_an_upstream_proxy_is_asked_for_no_address_of_this_machine_or_its_
         writer.close()
 
     async with serving(listen) as port:
-        with pytest.raises(
-            DialFailed, match="not dialled for a program" if is_own(host) else "the upstream proxy"
-        ):
+        with pytest.raises(DialFailed, match="the upstream proxy" if asked else "not dialled for a program"):
             await through(port).dial(Origin(host, 80))
-    assert len(heads) == (not is_own(host))
+    assert len(heads) == asked
+
+
+async def test_an_upstream_proxy_does_not_wait_long_for_a_name_that_is_hard_to_find() -> None:
+    done = threading.Event()
+
+    def slow(host: str, port: int) -> list[str]:
+        done.wait()
+        return ["127.0.0.1"]
+
+    async with asyncio.timeout(60):
+        assert await known_addresses("slow.example", 443, 0.01, slow) == []
+    found = asyncio.create_task(known_addresses("slow.example", 443, 60, slow))
+    assert await known_addresses("localhost", 443) != [], "one slow name holds up no other"
+    done.set()
+    assert await found == ["127.0.0.1"]
 
 
 async def test_an_upstream_proxy_that_says_no_is_a_clear_refusal(standin: StandIn) -> None:
@@ -157,7 +187,13 @@ OWN = [
     "ff02::1",
     "255.255.255.255",
     "168.63.129.16",
+    "192.0.0.192",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:c1:0::a9fe:a9fe",
+    "fd00:42::42",
     "::ffff:127.0.0.1",
     "64:ff9b::7f00:1",
     "2002:7f00:1::",
@@ -193,6 +229,25 @@ async def test_a_name_that_leads_here_is_not_dialled_unless_the_user_named_the_a
         reader, writer = await named.dial(Origin("dev.example", 443))
         assert await reader.read() == b"hello"
         writer.close()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_another_port_of_a_host_is_still_that_host_unless_the_user_named_it(is_named: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    async with serving(answer) as port:
+        dialer = Dialer(
+            lambda host, _port: (host, port), lambda host, port: None, lambda host, port: is_named
+        )
+        if is_named:
+            reader, writer = await dialer.dial(Origin("127.0.0.1", 443))
+            assert await reader.read() == b"hello"
+            writer.close()
+        else:
+            with pytest.raises(DialFailed, match="not dialled"):
+                await dialer.dial(Origin("127.0.0.1", 443))
 
 
 async def test_a_child_cannot_reach_loopback_services_through_the_proxy(standin: StandIn) -> None:

@@ -100,7 +100,9 @@ def test_read_only_lets_nothing_change(method: str) -> None:
     assert isinstance(decision, Refuse)
 
 
-@pytest.mark.parametrize("name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override"])
+@pytest.mark.parametrize(
+    "name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override", b"X_HTTP_Method_Override"]
+)
 def test_a_limited_rule_refuses_a_header_that_overrides_the_method(name: bytes) -> None:
     target = replace(GOOD, headers=(HOST, AUTH, (name, b"DELETE")))
     assert isinstance(decide([replace(RULE, permits=((READ_ONLY,),))], target), Refuse)

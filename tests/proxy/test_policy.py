@@ -77,6 +77,14 @@ def test_other_spellings_of_the_same_thing_are_injected_too(target: Target) -> N
         (replace(GOOD, method="trace"), Reason.METHOD),
         (replace(GOOD, method="TRACK"), Reason.METHOD),
         (replace(GOOD, method="CONNECT"), Reason.METHOD),
+        (replace(GOOD, headers=(HOST, AUTH, (b"upgrade", b"websocket"))), Reason.METHOD),
+        (
+            replace(GOOD, headers=(HOST, AUTH, (b"X-Original-URL", b"/api/oauth2/token"))),
+            Reason.AMBIGUOUS_PATH,
+        ),
+        (replace(GOOD, headers=(HOST, AUTH, (b"x-rewrite-url", b"/"))), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, headers=(HOST, AUTH, (b"X_Original_Url", b"/"))), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, headers=(HOST, AUTH, (b"X-Original-Method", b"PUT"))), Reason.AMBIGUOUS_PATH),
         (replace(GOOD, headers=(HOST, AUTH, AUTH)), Reason.DUPLICATE_SLOT),
         (replace(GOOD, headers=(HOST, AUTH, (b"authorization", b"Bearer x"))), Reason.DUPLICATE_SLOT),
         (replace(GOOD, headers=(HOST, AUTH, (b"X-A", b"a\r\n b"))), Reason.MALFORMED_HEADER),
@@ -102,6 +110,30 @@ def test_one_thing_wrong_refuses(target: Target, why: Reason) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "barred"),
+    [
+        ("/api/v10/oauth2/token", True),
+        ("/api/V11/OAuth2/token/", True),
+        ("/api/anything/oauth2/token;x", True),
+        ("/api/v10/x/oauth2/token", False),
+        ("/api/oauth2/token", False),
+        ("/api/v10/oauth2/tokens", False),
+        ("/api/v10/oauth2/token/info", False),
+    ],
+)
+def test_a_star_in_a_barred_path_stands_for_one_segment(path: str, barred: bool) -> None:
+    rule = replace(RULE, never_paths=("/api/*/oauth2/token",))
+    decision = decide([rule], replace(GOOD, path=path))
+    assert reason(decision) is (Reason.TOKEN_ENDPOINT if barred else None)
+
+
+def test_a_barred_path_with_a_final_slash_is_the_same_path() -> None:
+    """As a token URL may have one."""
+    rule = replace(RULE, never_paths=("/token/",))
+    assert reason(decide([rule], replace(GOOD, path="/token"))) is Reason.TOKEN_ENDPOINT
+
+
+@pytest.mark.parametrize(
     ("headers", "path", "inert"),
     [
         ((HOST,), "/api/v10/gateway", False),
@@ -110,6 +142,8 @@ def test_one_thing_wrong_refuses(target: Target, why: Reason) -> None:
         ((HOST, (b"X-Audit-Log-Reason", b"authsome-proxy-managed")), "/", True),
         ((HOST,), "/?token=authsome-proxy-managed", True),
         ((HOST,), "/api//oauth2/../token", False),
+        ((HOST, (b"Upgrade", b"websocket")), "/", False),
+        ((HOST, (b"X-Original-URL", b"/api/oauth2/token")), "/", False),
     ],
 )
 def test_a_request_without_a_filled_slot_passes_as_it_is(

@@ -5,7 +5,7 @@ from random import Random
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.scrub import Needle, Scrubber, scrub
@@ -19,31 +19,45 @@ def percent(text: str) -> str:
     return "".join(f"%{ord(letter):02X}" for letter in text)
 
 
-FORMS = {
-    "raw": SECRET,
-    "bearer": f"Bearer {SECRET}",
-    "percent": percent(SECRET),
-    "percent, lower case": percent(SECRET).lower(),
-    "percent, twice": percent(SECRET).replace("%", "%25"),
-    "percent where needed": quote(SECRET, safe=""),
-    "json": json.dumps(SECRET),
-    "json, escaped slash": json.dumps(SECRET).replace("/", "\\/"),
-    "json, all escaped": "".join(f"\\u{ord(letter):04x}" for letter in SECRET),
-    "javascript": "".join(f"\\x{ord(letter):02x}" for letter in SECRET),
-    "html": html.escape(SECRET),
-    "html, decimal": "".join(f"&#{ord(letter)};" for letter in SECRET),
-    "html, hexadecimal": "".join(f"&#x{ord(letter):X};" for letter in SECRET),
-    "mixed": "".join(percent(letter) if i % 2 else letter for i, letter in enumerate(SECRET)),
-} | {
-    f"base64, alignment {before}, {name}": encode(b"x" * before + SECRET.encode() + b"yz").decode()
-    for before in range(4)
-    for name, encode in {"standard": base64.b64encode, "url": base64.urlsafe_b64encode}.items()
-}
+def forms_of(secret: str) -> dict[str, str]:
+    return {
+        "raw": secret,
+        "bearer": f"Bearer {secret}",
+        "utf-16, little end first": secret.encode("utf-16-le").decode(),
+        "utf-16, big end first": secret.encode("utf-16-be").decode(),
+        "percent": percent(secret),
+        "percent, lower case": percent(secret).lower(),
+        "percent, twice": percent(secret).replace("%", "%25"),
+        "percent where needed": quote(secret, safe=""),
+        "json": json.dumps(secret),
+        "json, escaped slash": json.dumps(secret).replace("/", "\\/"),
+        "json, all escaped": "".join(f"\\u{ord(letter):04x}" for letter in secret),
+        "javascript": "".join(f"\\x{ord(letter):02x}" for letter in secret),
+        "html": html.escape(secret),
+        "html, decimal": "".join(f"&#{ord(letter)};" for letter in secret),
+        "html, hexadecimal": "".join(f"&#x{ord(letter):X};" for letter in secret),
+        "mixed": "".join(percent(letter) if i % 2 else letter for i, letter in enumerate(secret)),
+    } | {
+        f"base64, alignment {before}, {name}": encode(b"x" * before + secret.encode() + b"yz").decode()
+        for before in range(4)
+        for name, encode in {"standard": base64.b64encode, "url": base64.urlsafe_b64encode}.items()
+    }
+
+
+FORMS = forms_of(SECRET)
 
 
 def scrubbed(chunks: list[bytes]) -> bytes:
     scrubber = Scrubber([NEEDLE], PLACEHOLDER)
     return b"".join([*map(scrubber.feed, chunks), scrubber.finish()])
+
+
+@st.composite
+def cut_anywhere(draw: st.DrawFn, pieces: st.SearchStrategy[bytes]) -> list[bytes]:
+    """Text made up of pieces, in chunks that end anywhere."""
+    text = b"".join(draw(st.lists(pieces, max_size=6)))
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
 def exposes(text: bytes) -> bool:
@@ -75,22 +89,86 @@ def test_other_bytes_are_untouched() -> None:
     assert scrubbed([text]) == text
 
 
-@pytest.mark.parametrize("text", [b"data: hello\n\n", b'{"a": 1}', b"x" * 70_000, b"100 percent"])
-def test_an_ordinary_chunk_is_passed_on_at_once(text: bytes) -> None:
-    assert Scrubber([NEEDLE], PLACEHOLDER).feed(text) == text
+@pytest.mark.parametrize("text", [b"data: hello\n\n", b'{"a": 1}', b"[1, 2]", b'"word"', b"two words\r\n"])
+def test_where_a_word_has_ended_nothing_is_held_back(text: bytes) -> None:
+    assert passed(NEEDLE, [text]) == [len(text)]
 
 
-def test_no_more_is_held_back_than_could_be_a_credential() -> None:
+def test_the_last_word_is_held_back_until_it_ends() -> None:
     scrubber = Scrubber([NEEDLE], PLACEHOLDER)
-    assert scrubber.feed(b"data: " + SECRET[:10].encode()) == b"data: "
-    assert scrubber.feed(b"!\n") == SECRET[:10].encode() + b"!\n"
+    assert scrubber.feed(b"data: hel") == b"data: "
+    assert scrubber.feed(b"lo") == b""
+    assert scrubber.feed(b" wor") == b"hello "
+    assert scrubber.finish() == b"wor"
+
+
+@pytest.mark.parametrize("letter", [b"x", b"=", b"\0", b"%"])
+def test_of_an_endless_word_no_more_is_held_back_than_could_be_a_credential(letter: bytes) -> None:
+    assert passed(NEEDLE, [letter * 70_000] * 3) == [70_000 - NEEDLE.longest + 1, 70_000, 70_000]
+
+
+UNUSUAL = "a 'secret', <of> {all} \"kinds\"."
+OTHERS = {SECRET: "q0W.e9R-t8Y_u7I+o6P/a5S=d4F~g3H!", UNUSUAL: "(Another) [one], {of} as many>."}
+"""For each credential one of the same length and kind."""
+
+
+class Telling(Needle):
+    """Holds back only what begins the credential."""
+
+    def begins(self, text: bytes) -> int:
+        return min(
+            len(text) - length
+            for literal in self.literals
+            for length in range(len(literal))
+            if text.endswith(literal[:length])
+        )
+
+
+def passed(needle: Needle, chunks: list[bytes]) -> list[int]:
+    """How much is passed on after each chunk."""
+    scrubber = Scrubber([needle], PLACEHOLDER)
+    lengths = [len(scrubber.feed(chunk)) for chunk in chunks]
     assert not scrubber.found
+    return lengths
 
 
-def test_what_begins_a_credential_must_reach_the_end() -> None:
-    text = percent(SECRET).encode()
-    assert NEEDLE.begins(text[:-1]) == 0
-    assert NEEDLE.begins(text + b"zz") == len(text) + 2
+@pytest.mark.parametrize("secret", OTHERS)
+@pytest.mark.parametrize("kind", [Needle, Telling])
+def test_what_is_held_back_does_not_tell_a_right_letter_from_a_wrong_one(
+    secret: str, kind: type[Needle]
+) -> None:
+    needle = kind(secret)
+    guesses = [
+        b"text\n" + form.encode()[:n] for form in forms_of(secret).values() for n in range(1, len(form))
+    ]
+    guesses = [guess for guess in guesses if guess[-1:].isalnum() and needle.find(guess) is None]
+    told = [guess for guess in guesses if passed(needle, [guess]) != passed(needle, [guess[:-1] + b"@"])]
+    assert len(guesses) > 1000
+    assert bool(told) == (kind is Telling)
+
+
+@st.composite
+def begun(draw: st.DrawFn) -> tuple[str, list[bytes]]:
+    """A credential, and text with beginnings of it and of another one, cut anywhere."""
+    secret = draw(st.sampled_from(list(OTHERS)))
+    forms = [form.encode() for one in (secret, OTHERS[secret]) for form in forms_of(one).values()]
+    beginning = st.builds(lambda form, n: form[: n % len(form)], st.sampled_from(forms), st.integers(0, 999))
+    return secret, draw(cut_anywhere(st.one_of(st.binary(max_size=20), beginning)))
+
+
+@given(begun())
+def test_what_is_held_back_is_the_same_for_another_credential(text: tuple[str, list[bytes]]) -> None:
+    secret, chunks = text
+    one, other = Needle(secret), Needle(OTHERS[secret])
+    assume(one.find(b"".join(chunks)) is None and other.find(b"".join(chunks)) is None)
+    assert passed(one, chunks) == passed(other, chunks)
+
+
+def test_what_is_held_back_shows_the_length_and_the_kind_of_the_credential() -> None:
+    """The negative twin: what is compared above does differ where it may."""
+    endless, words = b"x" * 1000, b"some words"
+    assert passed(NEEDLE, [endless]) != passed(Needle(SECRET[1:]), [endless])
+    assert passed(NEEDLE, [words]) != passed(Needle(UNUSUAL), [words])
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
@@ -98,25 +176,14 @@ def test_chunks_without_a_credential_come_out_as_they_went_in(chunks: list[bytes
     assert scrubbed(chunks) == b"".join(chunks)
 
 
-@st.composite
-def pieces(draw: st.DrawFn) -> list[bytes]:
-    """Text with credentials in any form, cut anywhere."""
-    parts = draw(
-        st.lists(
-            st.one_of(
-                st.binary(max_size=20),
-                st.sampled_from([form.encode() for form in FORMS.values()]),
-                st.sampled_from([b"%", b"\\u00", b"&#", SECRET[:9].encode(), b"TVRJek5EVTJO"]),
-            ),
-            max_size=6,
-        )
-    )
-    text = b"".join(parts)
-    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
-    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+PIECES = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from([form.encode() for form in FORMS.values()]),
+    st.sampled_from([b"%", b"\\u00", b"&#", SECRET[:9].encode(), b"TVRJek5EVTJO"]),
+)
 
 
-@given(pieces())
+@given(cut_anywhere(PIECES))
 def test_no_cut_lets_a_credential_through(chunks: list[bytes]) -> None:
     clean = scrubbed(chunks)
     assert not exposes(clean)
@@ -155,8 +222,9 @@ AWKWARD = [
     "#;uxX0%2&#;",
     "abababababab",
     "aaaaaaaaa",
+    'a (b), "c" <d>',
 ]
-"""Credentials that hold what escapes are made of, or their own beginning."""
+"""Credentials that hold what escapes are made of, their own beginning, or what ends a word."""
 
 
 @pytest.mark.parametrize("secret", AWKWARD)
@@ -165,8 +233,8 @@ def test_no_cut_lets_an_awkward_credential_through(secret: str) -> None:
     wholly = ("".join(escape.format(ord(letter)) for letter in secret) for escape in ESCAPES)
     for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], *wholly):
         scrubber = Scrubber([needle], PLACEHOLDER)
-        clean = b"".join(scrubber.feed(bytes([byte])) for byte in f"<{form}>".encode())
-        assert clean == b"<" + needle.stand_in(PLACEHOLDER, len(form)) + b">"
+        clean = b"".join(scrubber.feed(bytes([byte])) for byte in f"<{form}>\n".encode())
+        assert clean == b"<" + needle.stand_in(PLACEHOLDER, len(form)) + b">\n"
 
 
 @given(

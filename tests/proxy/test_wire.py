@@ -1,6 +1,7 @@
 """The proxy on the wire: where the credential goes, and every way in which it must not."""
 
 import asyncio
+import base64
 import json
 import ssl
 from pathlib import Path
@@ -167,7 +168,7 @@ async def test_inside_a_tunnel_whatever_disagrees_is_refused(
     assert reply.status == 403
     assert CANARY.encode() not in reply.body
     assert standin.seen == []
-    assert [event.reason for event in wire.events] == [why]
+    assert [(event.reason, event.connection) for event in wire.events] == [(why, None)]
 
 
 @pytest.mark.parametrize(
@@ -408,6 +409,9 @@ async def test_an_answer_to_a_resent_request_is_scrubbed_too(standin: StandIn) -
     assert b"Bearer *authsome-proxy" in reply.body
 
 
+OURS = ("error", "reason", "message", "detail", "fix")
+
+
 async def test_a_dead_credential_is_answered_here_in_the_providers_words(standin: StandIn) -> None:
     body = b'{"message": "401: Unauthorized", "code": 0}'
     answer = Unavailable(Reason.CREDENTIAL_DEAD, "discord/default is dead", "authsome login discord", body)
@@ -415,7 +419,8 @@ async def test_a_dead_credential_is_answered_here_in_the_providers_words(standin
         reply = await wire.get()
     assert (reply.status, reply.refused, reply.body) == (401, "credential-dead", body)
     assert standin.seen == []
-    assert [event.reason for event in wire.events] == ["credential-dead"]
+    told = [(event.reason, event.connection) for event in wire.events]
+    assert told == [("credential-dead", "discord/default")]
 
 
 async def test_a_login_that_has_ended_is_told_in_the_providers_words_with_the_fix(
@@ -434,6 +439,28 @@ async def test_a_login_that_has_ended_is_told_in_the_providers_words_with_the_fi
         "detail": "discord/default has expired",
         "fix": "authsome login discord",
     }
+
+
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
+ENCODED = base64.b64encode(f"Bearer {CANARY}".encode()).decode()
+
+
+@pytest.mark.parametrize("why", [Reason.CREDENTIAL_DEAD, Reason.LOGIN_NEEDED])
+@pytest.mark.parametrize(
+    "body", [f'{{"got": "{form}"}}' for form in (CANARY, ESCAPED, ENCODED)] + [f'{{"{CANARY}": 1}}']
+)
+async def test_the_providers_words_are_searched_when_they_are_repeated(
+    standin: StandIn, body: str, why: Reason
+) -> None:
+    source = Source()
+    async with proxied(standin, source=source) as wire:
+        assert (await wire.get()).status == 200
+        source.answer = Unavailable(why, "discord/default is dead", "authsome login discord", body.encode())
+        reply = await wire.get()
+    assert reply.refused == why
+    ((name, said),) = (pair for pair in json.loads(reply.body).items() if pair[0] not in OURS)
+    assert CANARY not in f"{name} {said}"
+    assert ENCODED not in f"{name} {said}"
 
 
 async def test_alt_svc_never_comes_down(standin: StandIn) -> None:
@@ -472,6 +499,36 @@ async def test_an_audit_that_raises_lets_no_answer_through(standin: StandIn) -> 
         refused = await wire.get("Host: discord.com\r\n")
     assert refused.refused == "internal-error"
     assert len(standin.seen) <= 1
+
+
+async def test_once_the_audit_cannot_be_written_no_further_request_gets_the_credential(
+    standin: StandIn,
+) -> None:
+    full = True
+    events: list[Event] = []
+
+    def sink(event: Event) -> None:
+        if full:
+            raise OSError("disk full")
+        events.append(event)
+
+    async with proxied(standin, audit=sink) as wire:
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await wire.get()
+        for _ in range(3):
+            assert (await wire.get()).refused == "internal-error"
+        assert len(arrived(standin)) == 1
+        full = False
+        # The refusal that is kept shows that there is room again.
+        told = await wire.get()
+        assert told.refused == "internal-error"
+        assert b"the audit could not be written" in told.body
+        assert (await wire.get()).status == 200
+    assert len(arrived(standin)) == 2
+    assert [(event.decision, event.reason) for event in events] == [
+        ("refuse", "internal-error"),
+        ("inject", None),
+    ]
 
 
 async def test_an_upstream_with_another_certificate_gets_nothing(standin: StandIn) -> None:

@@ -184,7 +184,11 @@ async def tunnel(proxy: RunningProxy, authority: str) -> Connection:
 def redirected(standin: StandIn) -> Dialer:
     """Every host is the stand-in: ports 80 and 443 of it."""
     ports = {443: standin.https_port, 80: standin.http_port}
-    return Dialer(lambda host, port: ("127.0.0.1", ports.get(port, port)), lambda host, port: None)
+    return Dialer(
+        lambda host, port: ("127.0.0.1", ports.get(port, port)),
+        lambda host, port: None,
+        lambda host, port: True,
+    )
 
 
 @asynccontextmanager
