@@ -35,9 +35,9 @@ def main() -> int:
 def _leave(status: int) -> int:
     """End the process at once where a thread is left; nothing else is by now.
 
-    A run may end while the proxy's libraries are still being imported. Until Python 3.14 a finalizing
-    interpreter ends such a thread with pthread_exit(3), which unwinds through an extension written in
-    Rust: the process crashes, and its status is no longer the child's.
+    A run may end while a name is still being looked up, and nobody waits for that. Until Python 3.14 a
+    finalizing interpreter ends a thread that comes back with pthread_exit(3), which unwinds through an
+    extension written in Rust: the process crashes, and its status is no longer the child's.
     """
     if threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):

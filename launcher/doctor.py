@@ -79,7 +79,9 @@ def _program(_: App) -> Iterator[Finding]:
         yield mitmproxy_finding(version("mitmproxy"))
     except PackageNotFoundError:
         yield Finding("mitmproxy", State.PROBLEM, "it is not installed", "install authsome anew")
-    yield bytecode_finding([folder for name in (*HEAVY, *PACKAGES) if (folder := _folder(name))])
+    folders = [folder for name in (*HEAVY, *PACKAGES) if (folder := _folder(name))]
+    yield bytecode_finding(folders)
+    yield libraries_finding({folder.parent for name in HEAVY if (folder := _folder(name))})
 
 
 def mitmproxy_finding(found: str) -> Finding:
@@ -102,6 +104,20 @@ def bytecode_finding(folders: Sequence[Path]) -> Finding:
         State.WARNING,
         f"{len(missing)} of {len(files)} files are not compiled, so a start takes three times as long",
         f"run '{sys.executable} -m compileall -q {' '.join(lacking)}'",
+    )
+
+
+def libraries_finding(folders: Iterable[Path]) -> Finding:
+    """Whether the libraries in these folders have further names, at which a run could write to them."""
+    found = [path.stat() for folder in folders for path in folder.rglob("*.so*") if path.is_file()]
+    linked = [status for status in found if status.st_nlink > 1 and status.st_uid == os.geteuid()]
+    if not linked:
+        return Finding("libraries", State.OK, f"{len(found)}, each with one name")
+    return Finding(
+        "libraries",
+        State.WARNING,
+        f"{len(linked)} of {len(found)} have other names (hard links), by which a program could change them",
+        "install authsome with copies, such as with 'uv tool install --link-mode copy'",
     )
 
 

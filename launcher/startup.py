@@ -21,9 +21,6 @@ PACKAGES: Final = ("launcher", "oauth", "proxy", "vault")
 _LATE: Final = (
     # Ours, which import each other in functions so that other commands are fast.
     "launcher.network",
-    "proxy.addon",
-    "proxy.handler",
-    "proxy.tls",
     # Those of libraries, which do the same.
     "anyio._backends._asyncio",
     "concurrent.futures.thread",

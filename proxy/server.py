@@ -1,8 +1,4 @@
-"""`running_proxy()`: the proxy of one run, in the caller's event loop.
-
-The listener is up at once; mitmproxy, whose import takes longer than everything else together, is
-loaded in a thread meanwhile, and connections to rule hosts wait for it.
-"""
+"""`running_proxy()`: the proxy of one run, in the caller's event loop."""
 
 from __future__ import annotations
 
@@ -11,19 +7,20 @@ import datetime as dt
 import os
 import secrets
 import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
-from proxy.authority import Authority, make_authority
+from proxy.addon import Addon
+from proxy.authority import make_authority
 from proxy.dial import Dialer
 from proxy.errors import ProxyError
-from proxy.front import USER, Front, Prefixed, Terminate
-from proxy.model import AuditSink, CredentialSource, Origin, Rule
+from proxy.front import USER, Front
+from proxy.handler import make_terminate
+from proxy.model import AuditSink, CredentialSource, Rule
 from proxy.resend import Resend
+from proxy.tls import client_context, server_context
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 512
@@ -81,40 +78,6 @@ async def running_proxy(
         os.environ.pop(name, None)
     authority = make_authority((rule.origin.host for rule in rules), dt.datetime.now(dt.UTC))
     password = secrets.token_urlsafe(24)
-    core = _in_background(lambda: _load(authority, rules, source, audit, roots, dialer, resend))
-
-    async def terminate(reader: Prefixed, writer: asyncio.StreamWriter, origin: Origin | None) -> None:
-        await (await asyncio.shield(core))(reader, writer, origin)
-
-    front = Front(
-        password=password,
-        origins={rule.origin for rule in rules},
-        dialer=dialer,
-        terminate=terminate,
-        audit=audit,
-    )
-    listener = _listen()
-    port: int = listener.getsockname()[1]
-    try:
-        async with _serving(listener, front):
-            yield RunningProxy(port, authority.certificate, password, front)
-    finally:
-        core.cancel()
-
-
-def _load(
-    authority: Authority,
-    rules: Sequence[Rule],
-    source: CredentialSource,
-    audit: AuditSink,
-    roots: str,
-    dialer: Dialer,
-    resend: Resend,
-) -> Terminate:
-    from proxy.addon import Addon
-    from proxy.handler import make_terminate
-    from proxy.tls import client_context, server_context
-
     addon = Addon(
         rules=rules,
         source=source,
@@ -123,30 +86,17 @@ def _load(
         upstream_context=client_context(roots),
         resend=resend,
     )
-    return make_terminate(addon, dialer)
-
-
-def _in_background[T](work: Callable[[], T]) -> asyncio.Future[T]:
-    """Run `work` in a thread that nobody waits for at exit: a child may end before mitmproxy is loaded."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(act: Callable[[], None]) -> None:
-        if not future.done():
-            act()
-
-    def run() -> None:
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001  (handed to whoever awaits the future)
-            act = partial(future.set_exception, error)
-        else:
-            act = partial(future.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed: the run is over
-            loop.call_soon_threadsafe(settle, act)
-
-    threading.Thread(target=run, name="authsome-core", daemon=True).start()
-    return future
+    front = Front(
+        password=password,
+        origins={rule.origin for rule in rules},
+        dialer=dialer,
+        terminate=make_terminate(addon, dialer),
+        audit=audit,
+    )
+    listener = _listen()
+    port: int = listener.getsockname()[1]
+    async with _serving(listener, front):
+        yield RunningProxy(port, authority.certificate, password, front)
 
 
 def _listen() -> socket.socket:

@@ -282,9 +282,5 @@ def test_list_does_not_import_mitmproxy(tmp_path: Path) -> None:
     assert not {module for module in modules if module.split(".")[0] == "mitmproxy"}
 
 
-def test_the_proxy_as_imported_by_the_launcher_does_not_import_mitmproxy_yet(tmp_path: Path) -> None:
-    assert "mitmproxy" not in imported_by("-c", "import proxy.server", home=tmp_path)
-
-
 def test_an_import_of_mitmproxy_would_be_seen(tmp_path: Path) -> None:
     assert "mitmproxy" in imported_by("-c", "import proxy.addon", home=tmp_path)

@@ -83,11 +83,6 @@ def _is_within(alias: str, path: str) -> bool:
     return found.st_dev == wanted.st_dev and os.path.ismount(alias)
 
 
-def linked_code() -> list[str]:
-    """Those files of `Facts.code` that have a further name, a hard link, at which they stay writable."""
-    return [path for path in _changeable(_read("/proc/self/maps")) if os.stat(path).st_nlink > 1]
-
-
 def _code(mounts: Sequence[Mount]) -> Iterator[str]:
     for path in _changeable(_read("/proc/self/maps")):
         yield from _by_every_path(path, mounts)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from launcher.doctor import (
     Diagnosis,
     bytecode_finding,
     home_finding,
+    libraries_finding,
     mitmproxy_finding,
     port_finding,
     proxy_finding,
@@ -177,7 +179,7 @@ def test_it_says_what_else_it_found(authsome: Program) -> None:
 
 def test_it_makes_nothing_and_asks_for_nothing(authsome: Program) -> None:
     said = doctor(authsome)
-    assert f"ok     {authsome.home} does not exist yet" in said.out
+    assert re.search(rf"ok +{re.escape(str(authsome.home))} does not exist yet", said.out)
     assert not authsome.home.exists()
 
 
@@ -273,6 +275,16 @@ def test_modules_without_bytecode_are_a_warning_with_the_command_that_helps(tmp_
     assert found.remedy == f"run '{sys.executable} -m compileall -q {folders[1]}'"
     subprocess.run(found.remedy.removeprefix("run '").removesuffix("'").split(), check=True)
     assert bytecode_finding(folders).state is State.OK
+
+
+def test_libraries_with_another_name_are_a_warning(tmp_path: Path) -> None:
+    library = tmp_path / "package" / "fast.abi3.so"
+    library.parent.mkdir()
+    library.write_bytes(b"")
+    assert libraries_finding([tmp_path]) == Finding("libraries", State.OK, "1, each with one name")
+    os.link(library, tmp_path / "cached")
+    found = libraries_finding([tmp_path])
+    assert (found.state, found.text.split(" (")[0]) == (State.WARNING, "1 of 1 have other names")
 
 
 def test_the_version_of_mitmproxy_is_the_one_that_is_installed_with_authsome() -> None:
