@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.isolation.runs import Runner, runner
-from tests.isolation.world import ATTACKS, CANARY, USERS, interpreter
+from tests.isolation.world import ATTACKS, CANARY, ROOT, USERS, interpreter
 from tests.launcher.cli import Said
 
 TRIED = ["launcher_memory", "launcher_environ", "trace", "path_socket", "abstract_socket"]
@@ -82,7 +82,7 @@ def test_guard_says_where_the_kernel_leaves_abstract_sockets_open(user: Runner) 
     assert hint == "authsome: hint: give --sandbox, or use Linux from 6.12 on with Landlock"
     reached = [line for line in said.out.splitlines() if '"blocked"' not in line]
     assert reached == ['["abstract_socket", "leak", ""]']
-    said = attacked(user, "--sandbox", host="no-landlock")
+    said = attacked(user, "--sandbox", "--rw", str(ROOT), host="no-landlock")  # where it lies in /tmp
     assert said.err == ""
     assert all('"blocked"' in line for line in said.out.splitlines())
 
