@@ -66,7 +66,7 @@ sys.exit(5)
 
 SLEEPER = """
 import os, signal, sys, time
-signal.signal(signal.SIGCONT, lambda number, frame: print("continued", flush=True))
+signal.signal(signal.SIGCONT, lambda number, frame: os.write(1, b"continued\\n"))  # print may be under way
 print("ready", flush=True)
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
@@ -279,5 +279,6 @@ def test_a_child_that_is_never_started_ends_with_its_launcher() -> None:
 
 def test_a_signal_that_comes_before_the_child_has_started_is_not_lost() -> None:
     script = LAUNCHER.replace("try:", "os.kill(os.getpid(), 15)\ntry:", 1)
-    done = subprocess.run([sys.executable, "-c", script, "sh", "-c", "exit 0"], timeout=30)
+    # Long enough that it has not ended by the time it is passed on.
+    done = subprocess.run([sys.executable, "-c", script, "sh", "-c", "sleep 5; exit 0"], timeout=30)
     assert done.returncode == 128 + signal.SIGTERM
