@@ -72,13 +72,13 @@ async def serving(listener: socket.socket, answer: Answer) -> AsyncIterator[None
     Requests that were read completely when the block ends still get their answer.
     """
     authority = f"{LOOPBACK}:{listener.getsockname()[1]}"
+    loop = asyncio.get_running_loop()
     reading: set[asyncio.Task[None]] = set()
     answering: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  (asyncio runs every connection in a task)
-        reading.add(task)
+        assert task is not None  # noqa: S101  (`accepted` runs every connection in a task)
         try:
             request = await _read(reader, authority)
             reading.discard(task)
@@ -96,10 +96,23 @@ async def serving(listener: socket.socket, answer: Answer) -> AsyncIterator[None
             with suppress(OSError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, sock=listener, limit=MAX_HEAD)
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # accepted before the end, told of after it
+            writer.close()
+            return
+        task = loop.create_task(connected(reader, writer))
+        reading.add(task)
+        # Once more here: a task that is cancelled before its first step closes nothing.
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_server(accepted, sock=listener, limit=MAX_HEAD, start_serving=False)
+    await server.start_serving()
     try:
         yield
     finally:
+        # asyncio loses a connection that it accepted, but has no transport for, when the server is closed.
+        loop.remove_reader(listener)
+        await asyncio.sleep(0)
         server.close()
         idle = list(reading)
         for task in idle:

@@ -97,7 +97,7 @@ class Front:
         self._audit = audit
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One accepted connection, from its first byte to its last."""
+        """One accepted connection, from first to last byte. Who accepted it closes `writer`."""
         try:
             async with asyncio.timeout(HEAD_TIMEOUT):
                 asked = await self._ask(reader, writer)
@@ -112,8 +112,6 @@ class Front:
                 await self._tunnel(asked.tunnel, Prefixed(asked.pending, reader), writer)
         except (OSError, TimeoutError):
             pass  # the client is gone or never spoke: there is nobody to tell
-        finally:
-            writer.close()
 
     async def capture(
         self, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -130,8 +128,6 @@ class Front:
                 await self._tunnel(origin, Prefixed(b"", reader), writer, asked=False)
         except OSError:
             pass  # the client is gone
-        finally:
-            writer.close()
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Asked | None:
         """Read heads until one is acceptable. A client without credentials may try once more."""

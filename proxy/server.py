@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.accept import accepting
 from proxy.addon import Addon
 from proxy.authority import make_authority
 from proxy.dial import Dialer
@@ -95,7 +96,7 @@ async def running_proxy(
     )
     listener = _listen()
     port: int = listener.getsockname()[1]
-    async with _serving(listener, front):
+    async with accepting(listener, front.serve):
         yield RunningProxy(port, authority.certificate, password, front)
 
 
@@ -111,24 +112,3 @@ def _listen() -> socket.socket:
         raise ProxyError(f"cannot listen on {LOOPBACK}: {error.strerror}") from error
     listener.setblocking(False)
     return listener
-
-
-@asynccontextmanager
-async def _serving(listener: socket.socket, front: Front) -> AsyncIterator[None]:
-    """Accept connections; at the end cancel those that are left."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(front.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accepted, sock=listener)
-    try:
-        yield
-    finally:
-        server.close()
-        open_connections = list(tasks)
-        for task in open_connections:
-            task.cancel()
-        await asyncio.gather(*open_connections, return_exceptions=True)

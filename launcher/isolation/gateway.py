@@ -14,6 +14,7 @@ from typing import Final, assert_never
 from launcher.isolation.model import Listen, Use
 from launcher.isolation.names import Names, answer
 from launcher.isolation.network import IP_PKTINFO
+from proxy.accept import accepting
 
 _CHUNK: Final = 64 * 1024
 _DATAGRAM: Final = 4096
@@ -36,33 +37,16 @@ async def gateway(
     At the end all of it stops, and the listeners are closed.
     """
     names = Names()
-    tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
-
-    def accepted(listen: Listen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = loop.create_task(_serve(listen, names, captured, reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    servers, datagrams = [], []
-    try:
+    async with contextlib.AsyncExitStack() as stack:
         for listen, listener in listeners:
             if listen.use is Use.DNS_DATAGRAM:
                 loop.add_reader(listener, _answer_datagram, listener, names)
-                datagrams.append(listener)
+                stack.callback(listener.close)
+                stack.callback(loop.remove_reader, listener)
             else:
-                servers.append(await asyncio.start_server(partial(accepted, listen), sock=listener))
+                await stack.enter_async_context(accepting(listener, partial(_serve, listen, names, captured)))
         yield
-    finally:
-        for listener in datagrams:
-            loop.remove_reader(listener)
-            listener.close()
-        for server in servers:
-            server.close()
-        left = list(tasks)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _serve(
@@ -89,8 +73,6 @@ async def _serve(
                 assert_never(listen.use)
     except (OSError, EOFError, TimeoutError):
         pass  # one side is gone: there is nobody to tell
-    finally:
-        writer.close()
 
 
 def _answer_datagram(listener: socket.socket, names: Names) -> None:

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 SCREENSHOTS: Final = Path(__file__).parents[2] / ".screenshots"
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"  # W3C WebDriver section 12.1
-_STARTED: Final = "started successfully on port "
+_STARTED: Final = b"started successfully on port "
+_STARTS: Final = 5
 _TIMEOUTS: Final = {"implicit": 10_000, "pageLoad": 30_000}
 """Milliseconds that a search waits for a match, and a navigation for its page."""
 
@@ -135,20 +136,32 @@ async def chromium(hosts: dict[str, str]) -> AsyncIterator[Browser]:
 async def _chromedriver(home: str) -> AsyncIterator[str]:
     # Its own HOME, so that no profile, cache or proxy setting of the user's plays a part.
     environment = {"PATH": os.environ["PATH"], "HOME": home, "TMPDIR": home}
-    process = await asyncio.create_subprocess_exec(
-        _program("chromedriver"), "--port=0", env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            line = ""
-            while _STARTED not in line:
-                line = (await process.stdout.readline()).decode()
-                assert line, "chromedriver ended before it was ready"
-        yield f"http://127.0.0.1:{line.partition(_STARTED)[2].strip().rstrip('.')}"
-    finally:
-        process.terminate()
-        await process.communicate()
+    for _ in range(_STARTS):
+        process = await asyncio.create_subprocess_exec(
+            _program("chromedriver"), "--port=0", env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            address = await _address(process)
+            if address is not None:
+                yield address
+                return
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.communicate()
+    raise AssertionError(f"chromedriver ended {_STARTS} times before it was ready")
+
+
+async def _address(process: asyncio.subprocess.Process) -> str | None:
+    """Where it listens, or None if it ended: it takes a free port of one address family, and ends where
+    the other family's is taken."""
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        async for line in process.stdout:
+            if _STARTED in line:
+                return f"http://127.0.0.1:{line.partition(_STARTED)[2].decode().strip().rstrip('.')}"
+        await process.wait()
+    return None
 
 
 async def _ask(driver: httpx.AsyncClient, method: str, path: str, body: object = None) -> object:

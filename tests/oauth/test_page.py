@@ -515,6 +515,20 @@ async def test_idle_and_broken_connections_hold_nothing_up() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_connection_that_comes_at_the_end_is_closed_too(turns: int) -> None:
+    """However far the loop got with it: before its task's first step too."""
+    with socket.socket() as late:
+        async with login_page() as page:
+            late.connect(("127.0.0.1", page.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        late.setblocking(False)
+        with suppress(ConnectionResetError):
+            async with asyncio.timeout(5):
+                assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
+
+
 def test_a_taken_port_is_an_error_that_names_it() -> None:
     with listen(0) as holder:
         port = holder.getsockname()[1]
