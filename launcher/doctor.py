@@ -183,7 +183,8 @@ def _key_finding(app: App) -> Finding:
     try:
         key = described_key(app)
         if key["source"] == Source.FILE:
-            require_private(app.settings.key_file, app.settings.key_file.stat())
+            place = Path(str(key["details"]))
+            require_private(place, place.stat())
     except VaultError as error:
         return Finding("key", State.PROBLEM, str(error), error.hint)
     except OSError as error:

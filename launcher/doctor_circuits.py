@@ -9,13 +9,13 @@ from typing import Final, assert_never
 from launcher.app import App
 from launcher.audit_log import KeptBack, KeptReason, answered_locally, read_kept_back
 from launcher.finding import Finding, State
+from launcher.key_sources import key_file_of
 from launcher.render import utc
 from launcher.settings import RUN_VARIABLE
 from oauth.outcome import check_command, login_command
 from proxy.model import Reason
 from vault.envelope import Kind
 from vault.errors import VaultError
-from vault.keys import KeyFile
 from vault.model import NAME, Connection, ConnectionKey, Health, OAuthTokens, Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault
@@ -98,7 +98,7 @@ def _last_good(app: App) -> dict[ConnectionKey, float | None]:
         if NAME.fullmatch(record.provider) and NAME.fullmatch(record.name)  # not so where others wrote it
     }
     # The key file and no other source: those may ask the user. Where it does not fit, nothing is known.
-    with suppress(VaultError), Vault.open(SqliteStorage(path), KeyFile(app.settings.key_file)) as vault:
+    with suppress(VaultError), Vault.open(SqliteStorage(path), key_file_of(app.settings)) as vault:
         for key, found in vault.connections(profile):
             if isinstance(found, Versioned):
                 known[key] = _good_at(found.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, assert_never
 
 from launcher.errors import LauncherError, UsageProblem
@@ -27,7 +28,7 @@ class KeySources:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._file = KeyFile(settings.key_file)
+        self._file = key_file_of(settings)
         self._keyring = Keyring()
         self._passphrase = passphrase(settings.passphrase_fd)
         self._descriptor = KeyDescriptor(settings.key_fd) if settings.key_fd is not None else None
@@ -49,6 +50,10 @@ class KeySources:
         self._file.settle(slot, former)
         if Source.KEYRING in (slot.source, former and former.source):
             self._keyring.settle(slot, former)
+
+    def place(self, slot: Slot) -> Path:
+        """The file with the key, where it is in one."""
+        return self._file.place(slot)
 
     @property
     def unsettled(self) -> bool:
@@ -94,6 +99,11 @@ class KeySources:
                 return self._descriptor or self._file
             case _:
                 assert_never(slot.source)
+
+
+def key_file_of(settings: Settings) -> KeyFile:
+    """The key file in use. One that is named in the environment may be that of other vaults too."""
+    return KeyFile(settings.key_file, shared=settings.key_path is not None)
 
 
 def passphrase(number: int | None) -> Passphrase:

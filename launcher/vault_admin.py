@@ -12,7 +12,7 @@ from launcher.app import App
 from launcher.descriptors import require_open
 from launcher.errors import UsageProblem
 from launcher.render import utc
-from vault.errors import AlreadyThere, KeyUnavailable
+from vault.errors import AlreadyThere, KeyUnavailable, StorageDamaged
 from vault.files import refusals_mapped
 from vault.keys import KeySource
 from vault.opening import create_vault, stored_slot
@@ -80,6 +80,14 @@ def change_key(app: App, given: NewKeyInput) -> Rekeyed:
         return rekey(storage, app.key_sources, source, now=app.now)
 
 
+def kept_apart(app: App, slot: Slot) -> str | None:
+    """What to know of a new key that was not written over the old one; None where it was."""
+    place = app.key_sources.place(slot) if slot.source is Source.FILE else app.settings.key_file
+    if place == app.settings.key_file:
+        return None
+    return f"the new key is in {place}; {app.settings.key_file} is as it was, as other vaults may need it"
+
+
 def described_key(app: App) -> dict[str, str | int]:
     """What may be shown of the vault's key. Raises: VaultError."""
     with closing(_storage(app)) as storage:
@@ -106,7 +114,14 @@ def put_back(app: App, path: Path, force: bool) -> Restored:
     with refusals_mapped(path):
         path.stat()  # a missing file is told apart from one that SQLite cannot read
     app.make_folders()
-    return restore(path.absolute(), app.settings.vault_file, app.key_sources, force=force)
+    backup = path.absolute()
+    try:
+        return restore(backup, app.settings.vault_file, app.key_sources, force=force)
+    except StorageDamaged as error:
+        if not str(error).startswith(f"cannot use {backup}: "):
+            raise
+        # The usual hint of a damaged vault is to restore a backup, which this is not.
+        raise StorageDamaged(str(error), "use another backup") from error
 
 
 def verified(app: App) -> tuple[int, list[Problem]]:
@@ -130,7 +145,7 @@ def _require_vault(app: App) -> None:
 def _details(app: App, slot: Slot) -> str:
     match slot.origin:
         case FromFile():
-            return str(app.settings.key_file)
+            return str(app.key_sources.place(slot))
         case FromKeyring(entry=entry):
             return f"{SERVICE}/{entry}"
         case FromPassphrase(iterations=iterations, lanes=lanes, memory_kib=memory):
@@ -144,7 +159,7 @@ def _details(app: App, slot: Slot) -> str:
 def _advice(app: App, slot: Slot) -> str:
     match slot.origin:
         case FromFile():
-            return f"keep a copy of {app.settings.key_file} in another place"
+            return f"keep a copy of {app.key_sources.place(slot)} in another place"
         case FromKeyring():
             return "keep a backup of the system's keyring"
         case FromPassphrase():

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -100,11 +100,16 @@ def require_private(path: Path, found: os.stat_result) -> None:
         raise LoosePermissions(f"other users can use {path}", f"run 'chmod {mode} {path}'")
 
 
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+"""What link(2) answers on vfat, exfat and some network file systems."""
+
+
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, link: Callable[[Path, Path], None] = os.link) -> Iterator[Path]:
     """A private file to be filled, which gets the name `path`, durably, when the block ends.
 
-    A link, because a rename would replace a file that another process made meanwhile.
+    A link, because a rename would replace a file that another process made meanwhile. Where the file system
+    has none, the name is taken first, by an empty file, and that is replaced.
 
     Raises: FileExistsError at the end, and the other file is as it was. OSError.
     """
@@ -113,10 +118,16 @@ def new_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.fsync(handle)
-        os.link(temporary, path)
+        try:
+            link(temporary, path)
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+            temporary.replace(path)
     finally:
         os.close(handle)
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

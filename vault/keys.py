@@ -91,10 +91,14 @@ class KeyFile:
 
     While the key is changed there is a second file beside it, whose name ends with `.pending`: the new
     key that is not yet needed, or the old one that soon is not. The slot says which of the two counts.
+
+    A `shared` file is one that other vaults may need as well: it is neither replaced nor removed. A new key
+    is kept beside it, in a file of its own whose name ends with the key's id, and none is ever taken away.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
+        self._shared = shared
         self._pending = path.with_name(f"{path.name}.pending")
 
     def create(self) -> NewKey:
@@ -121,9 +125,14 @@ class KeyFile:
             )
         return key
 
+    def place(self, slot: Slot) -> Path:
+        """The file for the key that `slot` names."""
+        own = self._own(slot.key_id)
+        return own if os.path.lexists(own) else self._path
+
     def unlock(self, slot: Slot) -> bytes:
         # The pending one first and last: whichever way it is renamed meanwhile, it is met once.
-        for read in (self._read_pending, lambda: self._read(self._path), self._read_pending):
+        for read in (self._read_pending, lambda: self._read(self.place(slot)), self._read_pending):
             key = read()
             if key is not None and key_id(key) == slot.key_id:
                 return key
@@ -135,13 +144,19 @@ class KeyFile:
 
     def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)
         key = os.urandom(KEY_BYTES)
-        with refusals_mapped(self._pending):
-            _make_folder(self._pending)
-            self._pending.unlink(missing_ok=True)
-            _write(self._pending, key)
+        place = self._pending
+        if self._shared:
+            place = self._own(key_id(key)) if os.path.lexists(self._path) else self._path
+        with refusals_mapped(place):
+            _make_folder(place)
+            if not self._shared:
+                place.unlink(missing_ok=True)  # what a change that was cut off has left
+            _write(place, key)
         return NewKey(key, FromFile())
 
     def leave(self, present: Slot) -> None:
+        if self._shared:
+            return
         key = self._read(self._path)
         if key is not None and key_id(key) == present.key_id:
             self._rename(self._path, self._pending)
@@ -160,7 +175,11 @@ class KeyFile:
     @property
     def unsettled(self) -> bool:
         with refusals_mapped(self._pending):
-            return os.path.lexists(self._pending)
+            return not self._shared and os.path.lexists(self._pending)
+
+    def _own(self, name: str) -> Path:
+        """The file beside a shared one for the key with the id `name`."""
+        return self._path.with_name(f"{self._path.name}.{name}")
 
     def _rename(self, here: Path, there: Path) -> None:
         with refusals_mapped(here):

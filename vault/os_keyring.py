@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SERVICE: Final = "authsome"
 """Under what the keyring lists our keys."""
 
-_NO_KEYRING: Final = "install 'authsome-proxy[keyring]', or use another key source"
-_LOCKED: Final = "unlock the keyring, or use another key source"
+_NO_KEYRING: Final = "install the package 'keyring' in authsome's own environment, or use another key source"
+_LOCKED: Final = "start or unlock the keyring, or use another key source"
 
 
 def system_keyring() -> KeyringBackend:

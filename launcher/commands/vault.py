@@ -82,18 +82,22 @@ def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, k
     """Give the vault a new key, and seal every record anew.
 
     The vault can be opened at every moment. The old key is removed: keep it with the backups that were
-    made before, if they are to be restored some day.
+    made before, if they are to be restored some day. A key file that AUTHSOME_KEY_FILE names stays as it
+    is, as other vaults may need it, and the new key is written beside it.
     """
-    from launcher.vault_admin import NewKeyInput, change_key
+    from launcher.vault_admin import NewKeyInput, change_key, kept_apart
 
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
     with session.app() as app:
         done = change_key(app, given)
+        apart = kept_apart(app, done.slot)
     for record in done.left:
         report.warning(f"{record} does not open and is left as it was", "see 'authsome vault verify'")
     report.note(
         f"sealed {_records(done.records)} under the new key {done.slot.key_id} from: {done.slot.source}"
     )
+    if apart:
+        report.note(apart)
     report.note("backups that were made before are opened by the old key only")
 
 

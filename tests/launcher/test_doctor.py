@@ -1,5 +1,6 @@
 """What `authsome doctor` says, here and on machines that lack something."""
 
+import errno
 import json
 import os
 import platform
@@ -25,8 +26,9 @@ from launcher.doctor import (
     port_finding,
     proxy_finding,
 )
+from launcher.doctor_text import as_json_text, as_tables
 from launcher.finding import Finding, State
-from launcher.isolation.causes import Cause
+from launcher.isolation.causes import Cause, Host, explain
 from launcher.isolation.model import Level
 from launcher.isolation.probe import PROBED, Fails, Works
 from launcher.isolation.steps import Step
@@ -317,6 +319,15 @@ def test_a_home_that_cannot_be_written_is_a_problem_except_for_root(tmp_path: Pa
     assert home_finding(tmp_path).state is (State.PROBLEM if os.geteuid() else State.OK)
     tmp_path.chmod(0o700)
     assert home_finding(tmp_path).state is State.OK
+
+
+def test_doctor_does_not_advise_to_run_doctor() -> None:
+    cause = explain(Step.HIDE, errno.EIO, Host(None, None, None, False))
+    assert "'authsome doctor'" in cause.remedy
+    diagnosis = Diagnosis((Fails(Level.GUARD, Step.HIDE, errno.EIO, cause),), ())
+    assert f"\n{Level.GUARD}: {cause.text}\n" in as_tables(diagnosis)
+    for text in (as_tables(diagnosis), as_json_text(diagnosis)):
+        assert "authsome doctor" not in text
 
 
 def test_a_system_without_any_of_it_runs_unprotected_and_that_is_exit_1() -> None:

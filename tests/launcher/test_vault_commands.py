@@ -216,6 +216,23 @@ def test_a_key_file_may_lie_outside_of_the_home(authsome: Program, secrets: Path
     assert authsome("vault", "verify").status == 1
 
 
+def test_a_key_file_that_two_vaults_share_outlives_the_rekey_of_one(tmp_path: Path, secrets: Path) -> None:
+    key = secrets / "key"
+    one, other = (Program(tmp_path / name, {"AUTHSOME_KEY_FILE": str(key)}) for name in ("one", "other"))
+    assert one("vault", "init").status == other("vault", "init").status == 0
+    said = one("vault", "rekey")
+    assert said.status == 0
+    newer = json.loads(one("vault", "key", "--json").out)["details"]
+    assert f"the new key is in {newer}; {key} is as it was, as other vaults may need it" in said.err
+    assert Path(newer) != key
+    assert key.read_text() == KEY
+    assert f"keep a copy of {newer} in another place" in one("vault", "backup", str(tmp_path / "bak")).err
+    for program in (one, other):
+        assert program("vault", "verify").status == 0
+        finding = next(line for line in program("doctor").out.splitlines() if line.lstrip().startswith("key"))
+        assert "ok" in finding
+
+
 @pytest.mark.parametrize(
     ("variables", "words", "problem"),
     [
@@ -279,7 +296,7 @@ def test_a_backup_is_restored(authsome: Program, tmp_path: Path) -> None:
         "authsome: restored 1 record",
     ]
     assert authsome("get", "discord", "--field", "status").status == 0
-    assert authsome("get", "discord", "--connection", "work").status == 3
+    assert authsome("get", "discord", "--connection", "work").status == 4
 
 
 def test_a_backup_without_its_key_is_not_restored(authsome: Program, tmp_path: Path) -> None:
@@ -404,3 +421,16 @@ def test_nothing_secret_is_printed(authsome: Program, secrets: Path) -> None:
     assert [each.status for each in said] == [1, 0, 1, 0]
     for each in said:
         assert "CANARY" not in each.out + each.err
+
+
+def test_what_is_no_backup_is_not_restored_and_no_force_is_advised(authsome: Program, tmp_path: Path) -> None:
+    authsome.connect()
+    path = tmp_path / "letter"
+    path.write_text("Dear reader\n" * 100)
+    for options in ((), ("--force",)):
+        said = authsome("vault", "restore", str(path), *options)
+        assert (said.status, said.out) == (1, "")
+        assert said.err.splitlines() == [
+            f"authsome: error: cannot use {path}: it is not a vault",
+            "authsome: hint: use another backup",
+        ]

@@ -6,12 +6,13 @@ import errno
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vault.errors import LoosePermissions, StorageUnavailable
-from vault.files import make_private_folder, refusals_mapped, require_private
+from vault.files import make_private_folder, new_file, refusals_mapped, require_private
 
 
 def owned_by(user: int, mode: int) -> os.stat_result:
@@ -79,3 +80,47 @@ def test_what_sqlite_refuses_is_one_sentence_with_a_hint(tmp_path: Path) -> None
 def test_an_error_of_another_kind_passes_as_it_is() -> None:
     with pytest.raises(KeyError), refusals_mapped(Path("it")):
         raise KeyError("ours")
+
+
+def without_links(refusal: int) -> Callable[[Path, Path], None]:
+    """`os.link` as file systems answer it that have none."""
+
+    def link(_here: Path, _there: Path) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    return link
+
+
+NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS]
+
+
+@pytest.mark.parametrize("link", [os.link, *map(without_links, NO_LINKS)])
+def test_a_new_file_is_private_and_gets_its_name_when_it_is_whole(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "vault.bak"
+
+    with new_file(path, link) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"whole"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("link", [os.link, *map(without_links, NO_LINKS)])
+def test_a_new_file_takes_the_place_of_no_other(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    path = tmp_path / "vault.bak"
+
+    with pytest.raises(FileExistsError), new_file(path, link):
+        path.write_bytes(b"first")
+
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"first"
+
+
+def test_another_refusal_of_a_link_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="space"), new_file(tmp_path / "it", without_links(errno.ENOSPC)):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -122,6 +122,35 @@ def test_the_source_goes_from_each_kind_to_each(storage: SqliteStorage, home: Pa
         assert not file.unsettled
 
 
+@pytest.mark.parametrize("meanwhile", [False, True])
+@pytest.mark.parametrize("to", [Source.FILE, Source.PASSPHRASE])
+def test_a_rekey_takes_the_key_of_no_other_vault_that_shares_the_file(
+    tmp_path: Path, to: Source, meanwhile: bool
+) -> None:
+    path = tmp_path / "keys" / "key"
+
+    def source() -> KeyFile:
+        return KeyFile(path, shared=True)
+
+    def open_other(_step: str = "") -> None:
+        Vault.open(SqliteStorage(tmp_path / "b" / "vault.db"), source()).close()
+
+    for name in "ab":
+        (tmp_path / name).mkdir(mode=0o700)
+        with Vault.open(SqliteStorage(tmp_path / name / "vault.db"), source(), create=True) as vault:
+            vault.put_connection(WORK, TOKENS, expected=None)
+    for _ in range(2):
+        with closing(SqliteStorage(tmp_path / "a" / "vault.db")) as storage:
+            new: KeySource = source() if to is Source.FILE else typed(PHRASE)
+            present: KeySource = source() if stored_slot(storage).source is Source.FILE else typed(PHRASE)
+            change(storage, present, new, open_other if meanwhile else no_step)
+    with closing(SqliteStorage(tmp_path / "b" / "vault.db")) as storage:
+        change(storage, source(), source())
+    for name, opening in (("a", source() if to is Source.FILE else typed(PHRASE)), ("b", source())):
+        with Vault.open(SqliteStorage(tmp_path / name / "vault.db"), opening) as vault:
+            assert vault.connection(WORK) == Versioned(TOKENS, 1)
+
+
 def test_another_passphrase_is_needed_after_a_rekey(storage: SqliteStorage, home: Path) -> None:
     change(storage, file_source(home), typed(PHRASE))
     change(storage, typed(PHRASE), typed(f"another {PHRASE}"))

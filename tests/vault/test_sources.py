@@ -103,6 +103,48 @@ class TestKeyFile:
         assert KeyFile(path).create() == present
         assert KeyFile(path).load() == present.key
 
+    def test_a_shared_file_is_as_it_was_whatever_becomes_of_one_vaults_key(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        shared = KeyFile(path, shared=True)
+        staged = shared.stage(slot_of(present))
+        shared.leave(slot_of(present))
+        shared.settle(slot_of(staged), slot_of(present))
+
+        named = path.with_name(f"{path.name}.{slot_of(staged).key_id}")
+        assert sorted(path.parent.iterdir()) == [path, named]
+        assert KeyFile(path).load() == present.key
+        assert (shared.place(slot_of(present)), shared.place(slot_of(staged))) == (path, named)
+        assert stat.S_IMODE(named.stat().st_mode) == 0o600
+        for source in (KeyFile(path), shared):
+            assert source.unlock(slot_of(present)) == present.key
+            assert source.unlock(slot_of(staged)) == staged.key
+            assert not source.unsettled
+
+    def test_a_shared_file_that_is_missing_is_made(self, path: Path) -> None:
+        staged = KeyFile(path, shared=True).stage(slot_of(NewKey(KEY, FromDescriptor())))
+
+        assert list(path.parent.iterdir()) == [path]
+        assert KeyFile(path, shared=True).unlock(slot_of(staged)) == staged.key
+
+    def test_a_shared_file_may_become_that_of_one_vault(self, path: Path) -> None:
+        """The user moves the vault's own key there when no other needs the file."""
+        shared = KeyFile(path, shared=True)
+        staged = shared.stage(slot_of(shared.create()))
+        shared.place(slot_of(staged)).replace(path)
+
+        assert shared.unlock(slot_of(staged)) == staged.key
+        assert shared.place(slot_of(staged)) == path
+
+    def test_the_key_of_one_vault_beside_a_shared_file_is_refused_where_others_may_read_it(
+        self, path: Path
+    ) -> None:
+        shared = KeyFile(path, shared=True)
+        staged = shared.stage(slot_of(shared.create()))
+        shared.place(slot_of(staged)).chmod(0o644)
+
+        with pytest.raises(LoosePermissions):
+            shared.unlock(slot_of(staged))
+
     def test_a_key_may_lie_in_a_folder_that_others_can_enter(self, tmp_path: Path) -> None:
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets").chmod(0o755)
@@ -294,7 +336,7 @@ class TestKeyring:
         )
         assert done.stdout == (
             "the package 'keyring' is not installed |"
-            " install 'authsome-proxy[keyring]', or use another key source\n"
+            " install the package 'keyring' in authsome's own environment, or use another key source\n"
         )
 
     def test_the_package_is_imported_only_when_it_is_used(self) -> None:
