@@ -316,7 +316,7 @@ def _denied(error: str, name: str, command: str) -> LoginFailed:
 
 
 def _no_answer(seconds: float) -> str:
-    return f"no answer came from the browser within {seconds:g} seconds"
+    return f"no answer came from the browser in {seconds:g} s"
 
 
 def _again(command: str) -> str:

@@ -44,7 +44,9 @@ def judge(
         return not_connected(key)
     if ways := widened(record.value.reach, wanted):
         return unconfirmed(key, ways)
-    if record.value.status is Status.EXPIRED:
+    used = refresh_token_of(record.value)
+    # Who refused it may not know that it was used already, and that its successor is still to be stored.
+    if record.value.status is Status.EXPIRED and (used is None or used != demand.unsaved):
         return dead(key, f"{key} has expired: the provider refused its refresh token")
     match record.value.credential:
         case ApiKey() as api_key:

@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from pydantic import SecretStr
+
 from oauth.circuit import CircuitState
 from oauth.client import OAuthClient
 from oauth.errors import OAuthError
 from oauth.freshness import due_in
-from oauth.judge import Demand, Due, judge, living
+from oauth.judge import Demand, Due, judge, living, value_of
 from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, refresh_failed
 from oauth.provider import Provider
 from oauth.reach import reach_of
@@ -137,6 +139,14 @@ class Keeper:
             return NotUsable(Why.UNAVAILABLE, f"{key} is still being checked", "try again")
         return outcome
 
+    def stored(self, key: ConnectionKey) -> SecretStr | None:
+        """The access token or static key as it is stored now, good or not; None where it cannot be read."""
+        try:
+            record = self._record(key, self._watch(key))
+        except (OAuthError, VaultError):
+            return None
+        return value_of(record.value) if record else None
+
     def accept(self, key: ConnectionKey, generation: int) -> None:
         """Note that the provider took this generation: earlier 401s were about something else."""
         if watch := self._watches.get(key):
@@ -178,7 +188,7 @@ class Keeper:
             await asyncio.wait(tasks)
         for key, watch in self._watches.items():
             if watch.unsaved:  # the last chance: this process holds the only copy of the login
-                await self._refresher.refresh(key, watch, demand_of(watch))
+                await self._refresher.refresh(key, watch, demand_of(watch), last=True)
 
     def _watch(self, key: ConnectionKey) -> Watch:
         if (watch := self._watches.get(key)) is None:

@@ -26,6 +26,18 @@ _HOST = re.compile(rf"(?P<host>(?:{_LABEL}\.)+(?!\d+(?::|$)){_LABEL})(?::(?P<por
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _PERMIT = re.compile(r"(?:\*|[A-Z]+(?:,[A-Z]+)*) /[!-~]*")
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_OF_THE_PROGRAM: Final = re.compile(
+    r"""PATH|HOME|SHELL|USER|LOGNAME|PWD|TMPDIR|LANG|TERM|IFS|ENV|BASH_ENV
+    |(?:LD|DYLD|LC|AUTHSOME|NODE|GIT|SSL)_.*|PYTHON.*
+    |.*_PROXY|NPM_CONFIG_(?:NOPROXY|CAFILE)
+    |.*_CA_(?:BUNDLE|FILE)|(?:PIP|DENO)_CERT|NIX_SSL_CERT_FILE|CARGO_HTTP_CAINFO
+    |HTTPLIB2_CA_CERTS|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH|CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE
+    |DENO_NO_UPDATE_CHECK|(?:MITMPROXY_)?SSLKEYLOGFILE""",
+    re.VERBOSE,
+)
+"""Variables that say how a program runs, and by which proxy and certificates it talks. A run takes out of its
+program's environment what a definition names, and sets it to the placeholder."""
+
 _MEMBER = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
 
 SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -68,6 +80,14 @@ def _text(text: str) -> str:
     return text
 
 
+def _env_name(name: str) -> str:
+    if not _ENV_NAME.fullmatch(name):
+        raise ValueError("is not an environment variable name in upper case")
+    if _OF_THE_PROGRAM.fullmatch(name):
+        raise ValueError(f"is {name}, which programs read for something else")
+    return name
+
+
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -82,7 +102,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Path = Annotated[str, AfterValidator(_path)]
 Text = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
-EnvName = Annotated[str, _matching(_ENV_NAME, "an environment variable name in upper case")]
+EnvName = Annotated[str, AfterValidator(_env_name)]
 Member = Annotated[str, _matching(_MEMBER, "the name of a member such as 'application.id'")]
 Scope = Annotated[str, _matching(SCOPE, "a scope (RFC 6749 section 3.3)")]
 Permit = Annotated[str, _matching(_PERMIT, "'METHOD /path', such as 'GET /api/*/users/@me'")]

@@ -7,8 +7,9 @@ carry the credential to more places by itself: whoever can write the file could 
 from __future__ import annotations
 
 from typing import assert_never
+from urllib.parse import SplitResult, urlsplit
 
-from oauth.provider import OAuth2, Provider, StaticKey
+from oauth.provider import DEFAULT_HTTPS_PORT, OAuth2, Provider, StaticKey
 from vault.model import Reach
 
 
@@ -19,9 +20,27 @@ def reach_of(provider: Provider) -> Reach:
     return Reach(
         slots=tuple(f"{host} in '{slot}'" for host in injection.hosts),
         endpoints=tuple(dict.fromkeys(filter(None, _endpoints(provider.auth)))),
-        never_paths=injection.never_paths,
+        never_paths=tuple(dict.fromkeys([*injection.never_paths, *_barred(provider)])),
         allow=injection.allow,
     )
+
+
+def _barred(provider: Provider) -> list[str]:
+    """The paths that a run bars because tokens are made and revoked there, at hosts that get the token."""
+    if not isinstance(provider.auth, OAuth2):
+        return []
+    urls = (provider.auth.token_url, provider.auth.revocation_url)
+    return [
+        part.path or "/"
+        for part in (urlsplit(url) for url in urls if url)
+        if _host(part) in provider.proxy.hosts
+    ]
+
+
+def _host(url: SplitResult) -> str:
+    """As a definition writes it."""
+    port = url.port or DEFAULT_HTTPS_PORT
+    return f"{url.hostname}" if port == DEFAULT_HTTPS_PORT else f"{url.hostname}:{port}"
 
 
 def _endpoints(auth: OAuth2 | StaticKey) -> tuple[str | None, ...]:

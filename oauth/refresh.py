@@ -25,6 +25,10 @@ LOCK_WAIT: Final = 45.0
 """Seconds to wait for another process's refresh; more than one may take (`client.TOTAL_TIMEOUT` and
 `retry.RETRY_BUDGET`)."""
 
+LAST_LOCK_WAIT: Final = 5.0
+"""Seconds to wait for it at the end of a process that holds the only copy of a login; who ends a run waits
+as long at most for each."""
+
 LOCK_POLL: Final = 0.02
 """Seconds between two tries at the lock; kernel file locks have no queue that an event loop could await."""
 
@@ -86,10 +90,15 @@ class Refresher:
         self._resting: set[asyncio.Task[object]] = set()
         self.closing = False
 
-    async def refresh(self, key: ConnectionKey, watch: Watch, demand: Demand) -> Outcome:
-        """What there is to hand out once the connection was refreshed, by us or by another process."""
+    async def refresh(
+        self, key: ConnectionKey, watch: Watch, demand: Demand, *, last: bool = False
+    ) -> Outcome:
+        """What there is to hand out once the connection was refreshed, by us or by another process.
+
+        `last`: there is no later chance, so that it waits for the lock though this is closing.
+        """
         try:
-            async with self._locked(key):
+            async with self._locked(key, last):
                 self._step("locked")
                 watch.observe(self._store.connection(key), self._now(), self._pace.steady())
                 found = judge(key, watch.record, watch.reach, self._judged_at(watch), demand)
@@ -200,17 +209,17 @@ class Refresher:
         return self.failed(watch, NotUsable(Why.UNAVAILABLE, str(changed), changed.hint), changed)
 
     @asynccontextmanager
-    async def _locked(self, key: ConnectionKey) -> AsyncIterator[None]:
+    async def _locked(self, key: ConnectionKey, last: bool) -> AsyncIterator[None]:
         """Hold the lock of a connection; waiting blocks neither the event loop nor a worker thread."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._lock_wait
+        deadline = loop.time() + (min(LAST_LOCK_WAIT, self._lock_wait) if last else self._lock_wait)
         with ExitStack() as held:
             while True:
                 try:
                     held.enter_context(self._store.lock(key, 0.0))
                     break
                 except LockTimeout:
-                    if self.closing or loop.time() >= deadline:
+                    if (self.closing and not last) or loop.time() >= deadline:
                         raise
                 await asyncio.sleep(LOCK_POLL)
             yield

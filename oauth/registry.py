@@ -49,7 +49,8 @@ class Registry:
         """
         match self._find(name):
             case None:
-                known = ", ".join(sorted(self._bundled_names() | self._user_names())) or "none"
+                names = [found.provider.name for found in self.all() if isinstance(found, Registered)]
+                known = ", ".join(names) or "none"
                 raise ProviderUnknown(f"there is no provider {name!r}", f"known providers: {known}")
             case ProviderInvalid() as problem:
                 raise problem
@@ -87,11 +88,11 @@ class Registry:
 
     def _load(self, name: str) -> Registered | ProviderInvalid | None:
         try:
-            return self._load_user(name) or self._load_bundled(name)
+            return self._load_in_force(name)
         except ProviderInvalid as problem:
             return problem
 
-    def _load_user(self, name: str) -> Registered | None:
+    def _load_in_force(self, name: str) -> Registered | None:
         path = self._folder / f"{name}{SUFFIX}"
         if not NAME.fullmatch(name):
             # Never a path: the name may hold '/', and only names that were listed can be wrong file names.
@@ -102,7 +103,13 @@ class Registry:
         # A shell truncates the file before `authsome inspect discord > .../discord.json` starts us:
         # an empty file must count as absent, or the command could not print what it is to write.
         if not text:
-            return None
+            bundled = self._load_bundled(name)
+            if bundled is None and text is not None:
+                raise ProviderInvalid(
+                    f"{path}: is empty (0 bytes)",
+                    "write to another file first, and move it here when it is whole",
+                )
+            return bundled
         provider = parse_provider(text, str(path))
         if provider.name != name:
             raise ProviderInvalid(
@@ -118,8 +125,8 @@ class Registry:
         return Registered(parse_provider(text, f"bundled {name}{SUFFIX}"), "bundled", text)
 
 
-def _read(path: Path, uid: int) -> bytes:
-    """The bytes of a user's file; nothing where there is none.
+def _read(path: Path, uid: int) -> bytes | None:
+    """The bytes of a user's file; None where there is none.
 
     Raises: ProviderInvalid where another user could have written it: a widened list of hosts sends
     tokens elsewhere.
@@ -130,7 +137,7 @@ def _read(path: Path, uid: int) -> bytes:
             _check(path, os.fstat(file.fileno()), uid)
             text = file.read(MAX_FILE + 1)
     except FileNotFoundError:
-        return b""
+        return None
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(text) > MAX_FILE:

@@ -371,7 +371,7 @@ async def test_a_timeout_names_the_exact_redirect_uri_to_register() -> None:
     async with logging_in(Endpoints(), timeout=0.1) as login:
         redirect_uri = query_of(await login.address())["redirect_uri"]
         failure = await login.failure(LoginFailed)
-    assert str(failure) == "no answer came from the browser within 0.1 seconds"
+    assert str(failure) == "no answer came from the browser in 0.1 s"
     assert f"register exactly {redirect_uri} there" in failure.hint
     assert "--client-id ID --client-secret-file PATH" in failure.hint
 
@@ -496,7 +496,7 @@ async def test_a_key_is_asked_for_in_the_page() -> None:
 
 
 async def test_a_key_that_nobody_enters_times_out() -> None:
-    with pytest.raises(LoginFailed, match=r"no answer came from the browser within 0\.05 seconds"):
+    with pytest.raises(LoginFailed, match=r"no answer came from the browser in 0\.05 s"):
         await key_login(
             KEYED,
             None,

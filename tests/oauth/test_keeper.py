@@ -72,6 +72,10 @@ def replace(store: MemoryStore, changed: Connection) -> None:
     store.put_connection(KEY, changed, expected=store.records[KEY].generation)
 
 
+def full_disk() -> None:
+    raise StorageUnavailable("the disk is full", "free some space")
+
+
 def value(outcome: Outcome) -> str:
     assert isinstance(outcome, FreshCredential), outcome
     return outcome.value.get_secret_value()
@@ -635,9 +639,6 @@ class TestNothingIsLost:
     async def test_an_answer_that_could_not_be_stored_is_kept_and_stored_later(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        def full_disk() -> None:
-            raise StorageUnavailable("the disk is full", "free some space")
-
         clock.seconds += LIFETIME
         store.before_put = full_disk
         assert await keeper.fresh(KEY) == NotUsable(Why.UNAVAILABLE, "the disk is full", "free some space")
@@ -650,9 +651,6 @@ class TestNothingIsLost:
     async def test_an_answer_that_could_not_be_stored_does_not_undo_a_login_made_since(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        def full_disk() -> None:
-            raise StorageUnavailable("the disk is full", "free some space")
-
         clock.seconds += LIFETIME
         store.before_put = full_disk
         await keeper.fresh(KEY)
@@ -661,3 +659,58 @@ class TestNothingIsLost:
         clock.seconds += FAILURE_PAUSE
         assert value(await keeper.fresh(KEY)) == "new"
         assert store.tokens().refresh_token == SecretStr("new")
+
+    @pytest.mark.parametrize("ends", [False, True])
+    async def test_an_answer_that_could_not_be_stored_outlives_another_process_that_found_its_past_refused(
+        self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock, ends: bool
+    ) -> None:
+        clock.seconds += LIFETIME
+        store.before_put = full_disk
+        await keeper.fresh(KEY)
+        store.before_put = lambda: None
+        assert refusal(await keeper_of(store, endpoint, clock).fresh(KEY)).why is Why.DEAD
+        assert store.records[KEY].value.status is Status.EXPIRED
+        if ends:
+            await keeper.aclose()
+        else:
+            assert value(await keeper.fresh(KEY)) == "access-1"
+        assert store.records[KEY].value.status is Status.CONNECTED
+        assert store.tokens().refresh_token == SecretStr(endpoint.alive)
+
+    async def test_an_answer_that_could_not_be_stored_does_not_revive_a_later_login_that_expired(
+        self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
+    ) -> None:
+        clock.seconds += LIFETIME
+        store.before_put = full_disk
+        await keeper.fresh(KEY)
+        store.before_put = lambda: None
+        for refresh in ("other", None):
+            later = connection(clock(), access="new", refresh=refresh)
+            replace(store, later.model_copy(update={"status": Status.EXPIRED}))
+            assert refusal(await keeper.fresh(KEY)).why is Why.DEAD
+
+    async def test_closing_waits_for_the_lock_where_an_answer_is_to_be_stored_still(
+        self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
+    ) -> None:
+        clock.seconds += LIFETIME
+        store.before_put = full_disk
+        await keeper.fresh(KEY)
+        store.before_put = lambda: None
+        with store.lock(KEY, 1):
+            closing = asyncio.create_task(keeper.aclose())
+            await asyncio.sleep(0.1)
+            assert not closing.done()
+        await closing
+        assert store.tokens().refresh_token == SecretStr("refresh-1")
+
+    async def test_closing_gives_an_answer_up_when_the_lock_is_held_for_ever(
+        self, store: MemoryStore, endpoint: Rotating, clock: Clock
+    ) -> None:
+        keeper = keeper_of(store, endpoint, clock, lock_wait=0.1)
+        clock.seconds += LIFETIME
+        store.before_put = full_disk
+        await keeper.fresh(KEY)
+        store.before_put = lambda: None
+        with store.lock(KEY, 1):
+            await asyncio.wait_for(keeper.aclose(), 30)
+        assert store.tokens().refresh_token == SecretStr("refresh-0")

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from launcher.environment import TABLE
+from launcher.settings import RUN_VARIABLE
 from oauth.errors import ProviderInvalid
 from oauth.provider import OAuth2, Provider, StaticKey, parse_provider
 from proxy.permits import fits
@@ -220,6 +222,47 @@ def test_a_definition_cannot_be_changed_after_it_was_read() -> None:
     provider = parse_provider(DISCORD, "discord.json")
     with pytest.raises(ValueError, match="frozen"):
         provider.proxy.hosts = ("evil.example",)  # type: ignore[misc]
+
+
+SET_BY_THE_LAUNCHER = sorted({name.upper() for row in TABLE for name in row.names} | {RUN_VARIABLE})
+
+
+@pytest.mark.parametrize("field", ["access_token", "refresh_token", "api_key"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "PATH",
+            "HOME",
+            "SHELL",
+            "USER",
+            "LOGNAME",
+            "PWD",
+            "TMPDIR",
+            "LANG",
+            "TERM",
+            "IFS",
+            "ENV",
+            "BASH_ENV",
+        ),
+        *("LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "LC_ALL", "AUTHSOME_HOME", "PYTHONPATH", "NODE_OPTIONS"),
+        *("GIT_SSH_COMMAND", "SSL_CERT_DIR", "ACME_PROXY"),
+        *SET_BY_THE_LAUNCHER,
+    ],
+)
+def test_a_variable_of_the_program_is_not_the_providers_to_set(field: str, name: str) -> None:
+    with pytest.raises(ProviderInvalid) as caught:
+        parse_provider(changed(lambda d: d["env"].update({field: name})), "discord.json")
+    assert str(caught.value).startswith(f"discord.json: env.{field}: is {name}, which ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["DISCORD_ACCESS_TOKEN", "GITHUB_TOKEN", "GITLAB_TOKEN", "HOMEBREW_TOKEN", "USER_KEY", "TERMINUS"]
+)
+def test_a_variable_with_a_name_of_its_own_is_the_providers(name: str) -> None:
+    text = changed(lambda d: d["env"].update(access_token=name))
+    assert parse_provider(text, "discord.json").env_name == name
 
 
 def test_a_provider_without_a_variable_has_no_environment_name() -> None:

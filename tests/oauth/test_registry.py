@@ -58,10 +58,15 @@ def test_a_file_that_the_shell_has_just_truncated_counts_as_absent(folder: Path)
     assert len(registry.all()) == 1
 
 
-def test_an_empty_file_of_an_unknown_provider_defines_nothing(folder: Path) -> None:
-    write(folder / "other.json", b"")
-    with pytest.raises(ProviderUnknown):
-        Registry(folder).get("other")
+def test_an_empty_file_of_a_provider_that_is_not_bundled_is_said_to_be_empty(folder: Path) -> None:
+    """As a shell leaves it that was to write what `authsome inspect keyed` prints into keyed.json itself."""
+    path = write(folder / "keyed.json", b"")
+    with pytest.raises(ProviderInvalid) as caught:
+        Registry(folder).get("keyed")
+    assert str(caught.value) == f"{path}: is empty (0 bytes)"
+    assert caught.value.hint == "write to another file first, and move it here when it is whole"
+    listed = Registry(folder).all()
+    assert [str(problem) for problem in listed if isinstance(problem, ProviderInvalid)] == [str(caught.value)]
 
 
 def test_a_user_file_replaces_the_bundled_definition_whole(folder: Path) -> None:
@@ -80,6 +85,8 @@ def test_a_user_file_adds_a_provider_without_any_python(folder: Path) -> None:
 
 def test_an_unknown_provider_is_an_error_that_lists_the_known_ones(folder: Path) -> None:
     write(folder / "keyed.json", KEYED)
+    write(folder / "empty.json", b"")
+    write(folder / "wrong.json", b"{")
     with pytest.raises(ProviderUnknown) as caught:
         Registry(folder).get("dicsord")
     assert str(caught.value) == "there is no provider 'dicsord'"
