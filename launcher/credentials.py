@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from pydantic import SecretStr
+
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
 from proxy.model import Fresh, Reason, Unavailable
 from vault.model import ConnectionKey
@@ -28,6 +30,11 @@ class KeeperSource:
     def accepted(self, connection: str, generation: int) -> None:
         """The provider took this credential."""
         self._keeper.accept(self._keys[connection], generation)
+
+    def stored(self) -> Sequence[SecretStr]:
+        """The credentials of all connections of this run as they are stored now."""
+        found = [self._keeper.stored(key) for key in self._keys.values()]
+        return [value for value in found if value is not None]
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
         """A credential to replay a request with that was answered 401; or why there is none."""

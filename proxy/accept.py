@@ -6,6 +6,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final
+
+PAUSE: Final = 0.1
+"""Seconds without accepting when there are no descriptors left."""
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Serves one connection. It need not close the writer."""
@@ -13,32 +17,45 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def accepting(listener: socket.socket, serve: Serve) -> AsyncIterator[None]:
-    """Serve what connects to `listener` until the block ends; then close it and every connection."""
+    """Serve what connects to `listener` until the block ends; then close it and every connection.
+
+    asyncio's own server loses connections that come while it is closed, and writes a traceback for each one
+    that finds no descriptor.
+    """
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
+    again: asyncio.TimerHandle | None = None
 
-    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await serve(reader, writer)
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # accepted before the end, told of after it
+    async def served(accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
+        try:
+            await serve(reader, writer)
+        finally:
             writer.close()
+
+    def accept() -> None:
+        nonlocal again
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        task = loop.create_task(served(reader, writer))
+        except OSError:
+            loop.remove_reader(listener)
+            again = loop.call_later(PAUSE, loop.add_reader, listener, accept)
+            return
+        # Eager: a task that is cancelled before its first step would leave the socket open.
+        task = asyncio.Task(served(accepted), loop=loop, eager_start=True)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        # Not in the task: one that is cancelled before its first step closes nothing.
-        task.add_done_callback(lambda _: writer.close())
 
-    server = await asyncio.start_server(accepted, sock=listener, start_serving=False)
-    await server.start_serving()
+    loop.add_reader(listener, accept)
     try:
         yield
     finally:
-        # asyncio loses a connection that it accepted, but has no transport for, when the server is closed.
         loop.remove_reader(listener)
-        await asyncio.sleep(0)
-        server.close()
+        if again:
+            again.cancel()
+        listener.close()
         left = list(tasks)
         for task in left:
             task.cancel()

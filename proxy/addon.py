@@ -56,8 +56,19 @@ _HOP_BY_HOP: Final = frozenset({b"proxy-authorization", b"proxy-connection", b"p
 """Between the child and this proxy only (RFC 9110 section 11.7); one of them is the run's password."""
 
 _PIECEMEAL: Final = frozenset({b"range", b"if-range", b"te"})
-"""Ask for a part of an answer, or for one in a transfer coding: neither could be searched. A server may
-pass over both (RFC 9110 sections 10.1.4 and 14.2)."""
+"""Ask for a part of an answer, or for one in a transfer coding: neither could be searched, and what a
+server keeps of one request may stand in the answer to another. A server may pass over both (RFC 9110
+sections 10.1.4 and 14.2)."""
+
+_LEADING_AROUND: Final = _HOP_BY_HOP | {b"alt-svc"}
+"""Headers of an answer that would have the child leave this proxy (RFC 7838), or that are not for it."""
+
+_VERIFY_FAILED: Final = "certificate verify failed"
+"""OpenSSL's words, and mitmproxy's."""
+
+_UNSEARCHABLE: Final = Refuse(
+    Reason.UNSEARCHABLE, "the answer is in a coding that cannot be searched for credentials", status=502
+)
 
 _COMPRESSION: Final = frozenset({b"sec-websocket-extensions"})
 """Messages after an upgrade that are compressed (RFC 7692) could not be searched."""
@@ -70,6 +81,7 @@ class _Notes:
     target: Target
     decision: Decision
     generation: int = 0
+    recorded: bool = False
 
 
 class Addon:
@@ -123,7 +135,8 @@ class Addon:
         """Decide, and inject, forward or refuse."""
         if flow.error is not None:
             return  # mitmproxy has refused the request already; `error` records it
-        _drop(flow.request.headers, _HOP_BY_HOP | (_COMPRESSION if flow.client_conn.tls else frozenset()))
+        unsearchable = _COMPRESSION | _PIECEMEAL if flow.client_conn.tls else frozenset()
+        _drop(flow.request.headers, _HOP_BY_HOP | unsearchable)
         target = _measure(flow)
         decision = _connection_refusal(flow) or decide(self._rules, target)
         match decision:
@@ -147,8 +160,9 @@ class Addon:
             refusal = Refuse(answer.reason, answer.message, answer.fix, connection=rule.connection)
             self._refuse(flow, target, refusal)
             if answer.body is not None:
-                flow.response = _as_the_provider(answer, answer.body)
-                self._cleanse_whole(flow.response)
+                response = _as_the_provider(answer, answer.body)
+                self._cleanse_whole(response)
+                flow.response = _fitting(flow, response)
             return
         if not self._recorded:
             # Else a child that fills the disk would use the account unseen.
@@ -164,15 +178,14 @@ class Addon:
         value = answer.value.get_secret_value()
         self._cleanser.remember(value)
         filled = slots.fill(target.headers, rule.slot, value.encode("ascii"))
-        kept = tuple(pair for pair in filled if pair[0].lower() not in _PIECEMEAL)
-        return slots.fill(kept, _CODINGS, b"identity")
+        return slots.fill(filled, _CODINGS, b"identity")
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Stream the answer on, less what would lead the child around the proxy."""
         notes = flow.metadata.get(_NOTES)
         if flow.response is None or not isinstance(notes, _Notes) or isinstance(notes.decision, Refuse):
             return
-        _drop(flow.response.headers, _HOP_BY_HOP | {b"alt-svc"})
+        _drop(flow.response.headers, _LEADING_AROUND)
         if isinstance(notes.decision, Inject):
             if flow.response.status_code == 101:
                 flow.kill()  # a switch of protocols, which nobody asked for
@@ -184,7 +197,7 @@ class Addon:
             self._cleanse(flow, flow.response)
         else:
             flow.response.stream = True
-        self._record(audit.describe(notes.target, notes.decision, flow.response.status_code))
+        self._record_once(flow, notes, flow.response.status_code)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """Recover from a 401 that the child has not seen: with another credential, once."""
@@ -194,16 +207,28 @@ class Addon:
             return
         if response.stream or not _is_short_401(response):
             return
-        connection, body = notes.decision.rule.connection, response.raw_content or b""
-        if is_repeatable(notes.target.method, notes.target.headers):
-            async with asyncio.timeout(CREDENTIAL_TIMEOUT):
-                answer = await self._source.recovered(connection, notes.generation, body)
-            if isinstance(answer, Fresh) and (again := await self._send_again(notes, answer)):
-                response = flow.response = again
-        else:
-            self._source.rejected(connection, notes.generation, body)
-        self._cleanse_whole(response)
-        self._record(audit.describe(notes.target, notes.decision, response.status_code))
+        try:
+            response = await self._recovered(notes, notes.decision.rule, response)
+            _drop(response.headers, _LEADING_AROUND)
+            self._cleanse_whole(response)
+            flow.response = _fitting(flow, response)
+        except (Unsearchable, ValueError):
+            flow.response = _fitting(flow, refusing(_UNSEARCHABLE))
+        except BaseException:
+            self._record_once(flow, notes, None)
+            raise
+        self._record_once(flow, notes, flow.response.status_code)
+
+    async def _recovered(self, notes: _Notes, rule: Rule, response: http.Response) -> http.Response:
+        """The answer to the same request with another credential, or `response`, which is a 401."""
+        body = response.raw_content or b""
+        if not is_repeatable(notes.target.method, notes.target.headers):
+            self._source.rejected(rule.connection, notes.generation, body)
+            return response
+        async with asyncio.timeout(CREDENTIAL_TIMEOUT):
+            answer = await self._source.recovered(rule.connection, notes.generation, body)
+        again = await self._send_again(notes, answer) if isinstance(answer, Fresh) else None
+        return again or response
 
     async def _send_again(self, notes: _Notes, answer: Fresh) -> http.Response | None:
         target, rule = notes.target, _rule_of(notes)
@@ -229,13 +254,15 @@ class Addon:
         """Record a request that got no answer: reset, timeout, or refused by mitmproxy's own checks."""
         notes = flow.metadata.get(_NOTES)
         if isinstance(notes, _Notes):
-            self._record(audit.describe(notes.target, notes.decision, None))
+            self._record_once(flow, notes, None)
         else:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
             self._record(audit.describe(_measure(flow), refusal, 400))
 
     def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Have credentials replaced in the answer on its way."""
+        """Have credentials replaced in the answer on its way: those of earlier and other runs too."""
+        for credential in self._source.stored():
+            self._cleanser.remember(credential.get_secret_value())
         self._cleanse_reason(response)
         response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))
         response.stream = True
@@ -244,8 +271,7 @@ class Addon:
         try:
             response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields))
         except Unsearchable:
-            message = "the answer is in a coding that cannot be searched for credentials"
-            flow.response = _in_place_of(Refuse(Reason.UNSEARCHABLE, message, status=502))
+            flow.response = _in_place_of(_UNSEARCHABLE)
         else:
             response.stream = body or True
 
@@ -278,13 +304,19 @@ class Addon:
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:
         """The dispatcher's answer when a hook raised: nothing may go upstream."""
         flow.metadata.pop(_NOTES, None)
-        flow.response = refusing(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
+        failed = refusing(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
+        flow.response = _fitting(flow, failed)
         flow.request.stream = False
 
     def _refuse(self, flow: http.HTTPFlow, target: Target, refusal: Refuse) -> None:
-        flow.metadata[_NOTES] = _Notes(target, refusal)
-        flow.response = refusing(refusal)
-        self._record(audit.describe(target, refusal, refusal.status))
+        flow.response = _fitting(flow, refusing(refusal))
+        self._record_once(flow, _Notes(target, refusal), refusal.status)
+
+    def _record_once(self, flow: http.HTTPFlow, notes: _Notes, status: int | None) -> None:
+        """Keep the event of a flow, which may fail once more when its answer is on its way already."""
+        flow.metadata[_NOTES] = replace(notes, recorded=True)
+        if not notes.recorded:
+            self._record(audit.describe(notes.target, notes.decision, status))
 
     def _record(self, event: Event) -> None:
         """Keep an event. Raises: whatever the sink does, and then no credential is sent until it does not."""
@@ -323,8 +355,10 @@ def _connection_refusal(flow: http.HTTPFlow) -> Refuse | None:
     host = server.address[0] if server.address else ""
     if server.timestamp_tcp_setup is None:
         return Refuse(Reason.UPSTREAM_UNREACHABLE, server.error, status=502)
-    message = f"the certificate of {host} is not trusted: {server.error}"
-    return Refuse(Reason.UPSTREAM_UNTRUSTED, message, status=502)
+    if _VERIFY_FAILED in server.error.lower():
+        message = f"the certificate of {host} is not trusted: {server.error}"
+        return Refuse(Reason.UPSTREAM_UNTRUSTED, message, status=502)
+    return Refuse(Reason.UPSTREAM_UNREACHABLE, f"no TLS with {host}: {server.error}", status=502)
 
 
 def refusing(refusal: Refuse) -> http.Response:
@@ -374,6 +408,19 @@ def _in_place_of(refusal: Refuse) -> http.Response:
         return [] if chunk else [body]
 
     response.stream = replaced
+    return response
+
+
+def _fitting(flow: http.HTTPFlow, response: http.Response) -> http.Response:
+    """An answer of ours as this request can take it.
+
+    A HEAD's has no body (RFC 9110 section 9.3.2). After a failed upstream connection, mitmproxy would go on
+    to refuse every later request of this child's connection for the same reason, so it is closed.
+    """
+    if flow.request.method == "HEAD":
+        response.content = b""
+    if flow.server_conn.error is not None:
+        response.headers["Connection"] = "close"
     return response
 
 

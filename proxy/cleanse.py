@@ -25,14 +25,17 @@ class Unsearchable(Exception):
 
 
 class Cleanser:
-    """Knows the credentials that were handed out in a run."""
+    """Knows the credentials of a run's connections."""
 
     def __init__(self) -> None:
         self._needles: dict[str, Needle] = {}
 
     def remember(self, credential: str) -> None:
         """Look for this credential from now on."""
-        if credential in self._needles or len(credential) < MIN_SECRET:
+        if len(credential) < MIN_SECRET:
+            return
+        if needle := self._needles.pop(credential, None):
+            self._needles[credential] = needle  # the latest used is the last to be forgotten
             return
         while len(self._needles) >= MAX_REMEMBERED:
             del self._needles[next(iter(self._needles))]

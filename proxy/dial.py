@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -23,6 +25,10 @@ CONNECT_TIMEOUT: Final = 30.0
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 section 8)."""
+
+MAX_LOOKUPS: Final = 64
+"""Names that are looked up at once; the rest wait. Each takes a thread, and a slow one 10 seconds or more
+(resolv.conf(5))."""
 
 LOOKUP_TIMEOUT: Final = 2.0
 """Seconds that a name may take to be looked up which an upstream proxy is asked for anyway."""
@@ -51,6 +57,61 @@ def _nothing_named(_host: str, _port: int) -> bool:
     return False
 
 
+def _addresses(host: str, port: int) -> list[str]:
+    """Raises: OSError, UnicodeError where the name cannot be one."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Lookups:
+    """Looks names up, each in a thread of its own that nobody waits for.
+
+    Not in the event loop's threads: names that are slow to resolve would take them from everything else in
+    the process, and hold up its end.
+    """
+
+    def __init__(
+        self, look_up: Callable[[str, int], list[str]] = _addresses, at_once: int = MAX_LOOKUPS
+    ) -> None:
+        self._look_up = look_up
+        self._free = asyncio.Semaphore(at_once)
+
+    async def addresses(self, host: str, port: int, seconds: float | None = None) -> list[str]:
+        """The addresses of a name; `seconds` count from when its turn has come. Raises: OSError."""
+        if _is_address(host):
+            return [host]
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str]] = loop.create_future()
+
+        def settle(result: list[str] | OSError) -> None:
+            self._free.release()
+            if found.done():
+                return
+            if isinstance(result, OSError):
+                found.set_exception(result)
+            else:
+                found.set_result(result)
+
+        def work() -> None:
+            result: list[str] | OSError
+            try:
+                result = self._look_up(host, port)
+            except OSError as error:
+                result = error
+            except UnicodeError:
+                result = socket.gaierror(socket.EAI_NONAME, "not the name of a host")
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(settle, result)
+
+        try:
+            threading.Thread(target=work, name="authsome-lookup", daemon=True).start()
+        except RuntimeError:
+            settle(OSError(errno.EAGAIN, "no thread is left to look it up"))
+        async with asyncio.timeout(seconds):
+            return await found
+
+
 @dataclass(frozen=True, slots=True)
 class Dialer:
     """Opens connections to origins."""
@@ -61,6 +122,7 @@ class Dialer:
     """The `http://` URL of the upstream proxy for a host and port, or None to connect directly."""
     is_named: Callable[[str, int], bool] = _nothing_named
     """Whether the user named the host to connect to, be it the given one. Another one was always named."""
+    lookups: Lookups = field(default_factory=Lookups)
 
     async def dial(self, origin: Origin) -> Streams:
         """Connect. Raises: DialFailed, with a message that names the address."""
@@ -71,26 +133,43 @@ class Dialer:
                 proxy = self.proxy_of(host, port)
                 if proxy is not None:
                     if not named:
-                        await _require_abroad(host, port)
-                    return await _connect_through(urlsplit(proxy), Origin(host, port))
-                if named:
-                    return await _connect(host, port)
-                return await _connect_abroad(host, port)
+                        await self._require_abroad(host, port)
+                    return await self._connect_through(urlsplit(proxy), Origin(host, port))
+                addresses = await self.lookups.addresses(host, port)
+                # The address that was checked is the one dialled.
+                return await first_of(addresses if named else _not_own(host, port, addresses), port)
         except TimeoutError:
             raise DialFailed(f"{host}:{port} did not answer in {CONNECT_TIMEOUT:.0f} seconds") from None
         except OSError as error:
             raise DialFailed(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
 
+    async def _require_abroad(self, host: str, port: int) -> None:
+        """An upstream proxy may run on this machine, and would dial it. Raises: DialFailed.
 
-async def _connect(host: str, port: int) -> Streams:
-    return await asyncio.open_connection(host, port, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+        Which address it will dial is not known: any may be the one. A name that is not known here, or not in
+        time, is left to it: many a network resolves nothing but through its proxy.
+        """
+        found: list[str] = []
+        with suppress(OSError):
+            found = await self.lookups.addresses(host, port, LOOKUP_TIMEOUT)
+        if any(map(is_own, found)):
+            raise _own(host, port)
 
-
-async def _connect_abroad(host: str, port: int) -> Streams:
-    """Connect to an address that is not this machine's; the one that was checked is the one dialled."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    return await first_of(_not_own(host, port, addresses), port)
+    async def _connect_through(self, proxy: SplitResult, origin: Origin) -> Streams:
+        """A tunnel through an HTTP proxy (RFC 9110 section 9.3.6)."""
+        if proxy.scheme != "http" or not proxy.hostname:
+            raise DialFailed("the upstream proxy in HTTPS_PROXY must be an http:// URL")
+        port = proxy.port or 80
+        reader, writer = await first_of(await self.lookups.addresses(proxy.hostname, port), port)
+        try:
+            status = await _ask_for_tunnel(reader, writer, proxy, origin)
+        except BaseException:
+            writer.close()
+            raise
+        if not 200 <= status < 300:
+            writer.close()
+            raise DialFailed(f"the upstream proxy answered {status} for {origin.host}:{origin.port}")
+        return reader, writer
 
 
 def _not_own(host: str, port: int, addresses: Sequence[str]) -> list[str]:
@@ -107,53 +186,6 @@ def _own(host: str, port: int) -> DialFailed:
     )
 
 
-async def _require_abroad(host: str, port: int) -> None:
-    """An upstream proxy may run on this machine, and would dial it. Raises: DialFailed.
-
-    Which address it will dial is not known: any may be the one. A name that is not known here, or not in
-    time, is left to it: many a network resolves nothing but through its proxy.
-    """
-    found = [host] if _is_address(host) else await known_addresses(host, port)
-    if any(map(is_own, found)):
-        raise _own(host, port)
-
-
-def _addresses(host: str, port: int) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-async def known_addresses(
-    host: str,
-    port: int,
-    seconds: float = LOOKUP_TIMEOUT,
-    look_up: Callable[[str, int], list[str]] = _addresses,
-) -> list[str]:
-    """The addresses of a name as far as they are known here, and soon.
-
-    In a thread of its own, which nobody waits for: slow names must not hold up others, nor a run's end.
-    """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(addresses: list[str]) -> None:
-        if not found.done():
-            found.set_result(addresses)
-
-    def work() -> None:
-        addresses: list[str] = []
-        with suppress(OSError, UnicodeError):
-            addresses = look_up(host, port)
-        with suppress(RuntimeError):  # the loop is closed: the run is over
-            loop.call_soon_threadsafe(settle, addresses)
-
-    threading.Thread(target=work, name="authsome-lookup", daemon=True).start()
-    try:
-        async with asyncio.timeout(seconds):
-            return await found
-    except TimeoutError:
-        return []
-
-
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -166,7 +198,8 @@ def is_own(address: str) -> bool:
     """Whether an IP address leads to this machine, to its link, or to many.
 
     Behind these are services that trust whoever can reach them: cloud metadata on link-local addresses,
-    debuggers and databases on loopback. An address is this machine's own if a socket can be bound to it.
+    debuggers and databases on loopback. An address is this machine's own if a socket can be bound to it,
+    unless sockets can be bound to every address here.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and (inner := ip.ipv4_mapped or ip.sixtofour or _nat64(ip)):
@@ -181,7 +214,30 @@ def is_own(address: str) -> bool:
             probe.bind((address, 0))
         except OSError:
             return False
-    return True
+        return not _binds_everything(ip.version) or _is_assigned(probe, ip)
+
+
+def _binds_everything(version: int) -> bool:
+    """Whether the system binds sockets to addresses of others too (ip_nonlocal_bind in ip-sysctl)."""
+    try:
+        return Path(f"/proc/sys/net/ipv{version}/ip_nonlocal_bind").read_text(encoding="ascii").strip() != "0"
+    except OSError:
+        return False
+
+
+def _is_assigned(probe: socket.socket, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an interface of this machine has the address, whatever sockets can be bound to."""
+    try:
+        if ip.version == 4:
+            # Names an interface by its address (ip(7)). The source of a connection would not tell: for the
+            # second address of a network it is the first.
+            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, ip.packed)
+            return True
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as connected:
+            connected.connect((str(ip), 9))  # sends nothing; from oneself to oneself (RFC 6724 section 5)
+            return ipaddress.ip_address(connected.getsockname()[0]) == ip
+    except OSError:
+        return False
 
 
 def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
@@ -220,22 +276,6 @@ def _close_late(task: asyncio.Task[Streams]) -> None:
     """A connection that came about after another one was taken."""
     if not task.cancelled() and task.exception() is None:
         task.result()[1].close()
-
-
-async def _connect_through(proxy: SplitResult, origin: Origin) -> Streams:
-    """A tunnel through an HTTP proxy (RFC 9110 section 9.3.6)."""
-    if proxy.scheme != "http" or not proxy.hostname:
-        raise DialFailed("the upstream proxy in HTTPS_PROXY must be an http:// URL")
-    reader, writer = await _connect(proxy.hostname, proxy.port or 80)
-    try:
-        status = await _ask_for_tunnel(reader, writer, proxy, origin)
-    except BaseException:
-        writer.close()
-        raise
-    if not 200 <= status < 300:
-        writer.close()
-        raise DialFailed(f"the upstream proxy answered {status} for {origin.host}:{origin.port}")
-    return reader, writer
 
 
 async def _ask_for_tunnel(

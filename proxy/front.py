@@ -76,6 +76,7 @@ class Denial:
     message: str
     reason: str = ""
     challenge: bool = False
+    fix: str = ""
 
 
 class Front:
@@ -189,7 +190,7 @@ class Front:
             reason = Reason.UPSTREAM_UNREACHABLE
             self._audit(replace(event, decision=DECISION_REFUSE, reason=reason, status=502))
             if asked:
-                writer.write(_answer(Denial(502, str(error), reason)))
+                writer.write(_answer(Denial(502, str(error), reason, fix=error.hint)))
             return
         try:
             self._audit(event)
@@ -225,7 +226,10 @@ def _established() -> bytes:
 
 
 def _answer(denial: Denial, *, keep: bool = False) -> bytes:
-    body = json.dumps({"error": "authsome_proxy", "message": denial.message}).encode()
+    said = {"error": "authsome_proxy", "message": denial.message}
+    if denial.fix:
+        said["fix"] = denial.fix
+    body = json.dumps(said).encode()
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),

@@ -15,16 +15,17 @@ from types import TracebackType
 from typing import Final, Literal, Optional, cast
 
 from mitmproxy import connection, http, options
-from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
-from mitmproxy.proxy.layers.http import HTTPMode, _http1
+from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http._events import RequestEndOfMessage
 
-from proxy.addon import Addon, refusing
+from proxy.addon import Addon
 from proxy.dial import Dialer
 from proxy.errors import DialFailed
 from proxy.front import Prefixed, Terminate
-from proxy.model import Origin, Reason, Refuse
+from proxy.http1 import MAX_UNDECIDED, Said, amend
+from proxy.model import Origin
 
 IDLE_TIMEOUT: Final = 3600
 """Seconds without a byte in either direction before a connection is closed.
@@ -32,8 +33,8 @@ IDLE_TIMEOUT: Final = 3600
 Also the longest an upstream may think: mitmproxy counts that as idle time.
 """
 
-MAX_UNDECIDED: Final = 256 * 1024
-"""Bytes that a client may send before its request head is complete; mitmproxy itself has no limit."""
+_AT_ONCE: Final = "authsome at once"
+"""A key in the metadata of a flow whose answer does not wait for the request's body."""
 
 MAX_REFUSED_BODY: Final = 1024 * 1024
 """Bytes read of a request that is refused, so that the child sees the refusal; then the connection ends."""
@@ -46,7 +47,7 @@ def make_terminate(addon: Addon, dialer: Dialer) -> Terminate:
     async def terminate(reader: Prefixed, writer: asyncio.StreamWriter, origin: Origin | None) -> None:
         handler = _Handler(reader, writer, shared, addon, dialer)
         handler.layer = _tls_stack(handler, origin) if origin else _cleartext_stack(handler)
-        await handler.handle_client()
+        await handler.serve()
 
     return terminate
 
@@ -74,31 +75,32 @@ def _tls_stack(handler: _Handler, origin: Origin) -> layer.Layer:
     stack = tunnel.LayerStack()
     stack /= ServerTLSLayer(context)
     stack /= ClientTLSLayer(context)
-    stack /= HttpLayer(context, HTTPMode.transparent)
+    stack /= _Http(context, HTTPMode.transparent)
     return stack[0]
 
 
 def _cleartext_stack(handler: _Handler) -> layer.Layer:
-    return HttpLayer(handler.layer.context, HTTPMode.regular)
+    return _Http(handler.layer.context, HTTPMode.regular)
 
 
-def _error_page(status_code: int, message: str = "") -> bytes:
-    """What the child is told of a message that is not HTTP/1.1: never mitmproxy's `message`.
+class _Http(HttpLayer):
+    """mitmproxy's, but a refusal does not wait for a body that waits for it (RFC 9110 section 10.1.1)."""
 
-    That quotes what the server sent, and nobody has searched it for credentials.
-    """
-    del message
-    if status_code < 500:
-        reason, said = Reason.MALFORMED_HEADER, "the request is not valid HTTP/1.1"
-    else:
-        reason, said = Reason.UPSTREAM_UNREACHABLE, "there was no answer, or one that is not valid HTTP/1.1"
-    response = refusing(Refuse(reason, said, status=status_code))
-    response.headers["Connection"] = "close"
-    page: bytes = http1.assemble_response(response)
-    return page
+    def event_to_child(
+        self, child: layer.Layer | HttpStream, event: events.Event
+    ) -> layer.CommandGenerator[None]:
+        yield from super().event_to_child(child, event)
+        if (
+            isinstance(event, events.HookCompleted)
+            and isinstance(child, HttpStream)
+            and child.client_state == child.state_consume_request_body
+            and _AT_ONCE in child.flow.metadata
+        ):
+            # What still comes of the body finds no stream, and is dropped.
+            yield from super().event_to_child(child, RequestEndOfMessage(child.stream_id))
 
 
-_http1.make_error_response = _error_page  # mitmproxy has no hook for it
+amend()
 
 
 class _Handler(server.LiveConnectionHandler):
@@ -123,6 +125,27 @@ class _Handler(server.LiveConnectionHandler):
         self._undecided_bytes = 0
         self._between_requests = True
         self._refused_bytes: int | None = None
+        self._undecided_answer: int | None = 0
+        self._hooks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Serve the client. Cancelled, mitmproxy by itself would leave its tasks and connections behind."""
+        serving = asyncio.create_task(self.handle_client())
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            for task in self._hooks:
+                task.cancel()
+            if io := self.transports.get(self.client):
+                (io.handler or serving).cancel()  # the end of its client is what ends it in good order
+            await asyncio.gather(serving, *self._hooks, return_exceptions=True)
+            raise
+
+    async def hook_task(self, hook: commands.StartHook) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+        await super().hook_task(hook)
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         method = cast("Callable[..., Awaitable[None] | None] | None", getattr(self._addon, hook.name, None))
@@ -152,13 +175,24 @@ class _Handler(server.LiveConnectionHandler):
             self.close_connection(self.client)
 
     def _note_progress(self, hook: commands.StartHook) -> None:
-        if hook.name == "requestheaders":
-            flow = cast(http.HTTPFlow, getattr(hook, "flow"))  # noqa: B009
-            self._between_requests = False
-            self._refused_bytes = 0 if flow.response is not None else None
-        elif hook.name in ("response", "error"):
-            self._between_requests = True
-            self._undecided_bytes = 0
+        flow = getattr(hook, "flow", None)
+        if not isinstance(flow, http.HTTPFlow):
+            return
+        match hook.name:
+            case "requestheaders":
+                self._between_requests = False
+                self._undecided_answer = 0
+                self._refused_bytes = 0 if flow.response is not None else None
+                if flow.response is not None and "Expect" in flow.request.headers:
+                    del flow.request.headers["Expect"]  # else mitmproxy asks for the body
+                    flow.response.headers["Connection"] = "close"
+                    flow.metadata[_AT_ONCE] = True
+            case "responseheaders":
+                self._undecided_answer = None
+            case "response" | "error":
+                upgraded = flow.response is not None and flow.response.status_code == 101
+                self._between_requests = not upgraded and _AT_ONCE not in flow.metadata
+                self._undecided_bytes = 0
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Dial by our own rules, where mitmproxy would use the system's resolver and no upstream proxy."""
@@ -167,8 +201,8 @@ class _Handler(server.LiveConnectionHandler):
         try:
             reader, writer = await self._dialer.dial(Origin(*(upstream.address or ("", 0))[:2]))
         except DialFailed as error:
-            upstream.error = str(error)
-            await self.server_event(events.OpenConnectionCompleted(command, str(error)))
+            upstream.error = Said(f"{error}; {error.hint}" if error.hint else error)
+            await self.server_event(events.OpenConnectionCompleted(command, upstream.error))
             return
         upstream.timestamp_tcp_setup = time.time()
         upstream.state = connection.ConnectionState.OPEN
@@ -194,6 +228,11 @@ class _Handler(server.LiveConnectionHandler):
                 self._refused_bytes += len(event.data)
             if self._undecided_bytes > MAX_UNDECIDED or (self._refused_bytes or 0) > MAX_REFUSED_BODY:
                 self.close_connection(self.client)
+                return
+        elif isinstance(event, events.DataReceived) and self._undecided_answer is not None:
+            self._undecided_answer += len(event.data)
+            if self._undecided_answer > MAX_UNDECIDED:
+                self.close_connection(event.connection)
                 return
         await super().server_event(event)
 

@@ -5,7 +5,7 @@ Pure data. `proxy` knows connections only by the name the launcher gives them ("
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -160,6 +160,10 @@ class CredentialSource(Protocol):
 
     def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
         """The provider answered 401, with `body`, and the child has that answer: a hint, not proof."""
+        ...
+
+    def stored(self) -> Sequence[SecretStr]:
+        """The credentials of all connections as they are stored now: no answer may show one."""
         ...
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:

@@ -53,7 +53,12 @@ MAX_HEADERS: Final = 64 * 1024
 
 _PLACEHOLDER: Final = PLACEHOLDER.encode()
 _BROKEN = re.compile(rb"[\x00\r\n]")
-_AMBIGUOUS = re.compile(rb"//|\\|[\x00-\x1f\x7f]|/\.{1,2} *(?=/|;|$)|%[0-9A-Fa-f]{2}")
+_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_AMBIGUOUS = re.compile(
+    rb"""\\|[\x00-\x1f\x7f]|/\.{1,2}\ *(?=/|;|$)
+    |%(?:[Uu][0-9A-Fa-f]{2})?[0-9A-Fa-f]{2}  # `%u0074` is an escape to IIS""",
+    re.VERBOSE,
+)
 
 
 def decide(rules: Sequence[Rule], target: Target) -> Decision:
@@ -76,10 +81,12 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
 
 
 def _decide_cleartext(rules: Sequence[Rule], target: Target) -> Decision:
+    host = canonical_host(target.origin.host)  # as the child has spelt it
     for rule in rules:
-        if rule.origin.host == target.origin.host and slots.content(
-            target.headers, rule.slot, _PLACEHOLDER
-        ) in (Content.PLACEHOLDER, Content.AMBIGUOUS):
+        if rule.origin.host == host and slots.content(target.headers, rule.slot, _PLACEHOLDER) in (
+            Content.PLACEHOLDER,
+            Content.AMBIGUOUS,
+        ):
             return _refuse(Reason.CLEARTEXT, f"a credential for {rule.origin} goes over https only")
     return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
 
@@ -128,14 +135,16 @@ def comparable_path(target: str) -> str | None:
     """The path of a request target as it is compared, or None where servers could disagree on it.
 
     Without query and parameters, percent-decoded once, without spaces at a segment's end; a final slash
-    means nothing to `proxy.permits`. An encoded slash or percent sign, a backslash, a dot segment, an empty
-    segment or a control character is read in more than one way by the servers in use.
+    means nothing to `proxy.permits`. An encoded slash, a percent sign that begins no escape, an escape that
+    is left after decoding, a backslash, a dot segment, a segment with nothing but parameters or a control
+    character is read in more than one way by the servers in use.
     """
     raw = target.encode(errors="surrogateescape").partition(b"?")[0]
     decoded = unquote_to_bytes(raw)
-    if b"#" in raw or _AMBIGUOUS.search(decoded) or decoded.count(b"/") != raw.count(b"/"):
+    plain = b"/".join(segment.partition(b";")[0].rstrip(b" ") for segment in decoded.split(b"/"))
+    in_doubt = b"#" in raw or _NO_ESCAPE.search(raw) or _AMBIGUOUS.search(decoded) or b"//" in plain
+    if in_doubt or decoded.count(b"/") != raw.count(b"/"):
         return None
-    plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)
     return plain.decode("latin-1")
 
 

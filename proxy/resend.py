@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +14,9 @@ from proxy.slots import Headers, values
 
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of an answer that is held for the child; a longer one is given up, and the 401 passed on."""
+
+TIMEOUT: Final = 20.0
+"""Seconds for the whole answer; a stream has no end, and common clients give up after 30."""
 
 _FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"connection", b"keep-alive"})
 
@@ -42,10 +46,16 @@ def resend_over(http: httpx.AsyncClient) -> Resend:
 
     async def resend(origin: Origin, method: str, path: str, headers: Headers) -> Resent | None:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        url = httpx.URL(scheme="https", host=host, port=origin.port, raw_path=path.encode("latin-1"))
+        target = path.encode(errors="surrogateescape")
         kept = [pair for pair in headers if pair[0].lower() not in _FRAMING]
         try:
-            async with http.stream(method, url, headers=kept, follow_redirects=False) as response:
+            url = httpx.URL(scheme="https", host=host, port=origin.port, raw_path=target)
+            if url.raw_path != target:
+                return None  # httpx would ask for something else than was decided on
+            async with (
+                asyncio.timeout(TIMEOUT),
+                http.stream(method, url, headers=kept, follow_redirects=False) as response,
+            ):
                 body = bytearray()
                 async for chunk in response.aiter_raw():
                     body += chunk
@@ -53,7 +63,7 @@ def resend_over(http: httpx.AsyncClient) -> Resend:
                         return None
                 answered = tuple(pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING)
                 return Resent(response.status_code, answered, bytes(body))
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return None
 
     return resend

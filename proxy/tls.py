@@ -40,7 +40,7 @@ def _select_http1(_: SSL.Connection, offered: list[bytes]) -> bytes:
 
 
 def client_context(roots: str) -> SSL.Context:
-    """Speak to upstreams whose certificates chain to one of `roots` (PEM)."""
+    """Speak to upstreams whose certificates chain to one of `roots` (PEM), be it itself signed by another."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION)
@@ -52,6 +52,7 @@ def client_context(roots: str) -> SSL.Context:
     for block in _CERTIFICATE.findall(roots):
         # By OpenSSL alone: old roots break rules that other parsers enforce or warn of.
         store.add_cert(crypto.load_certificate(crypto.FILETYPE_PEM, block.encode("ascii")))
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     return context
 
 

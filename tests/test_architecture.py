@@ -25,7 +25,7 @@ MAY_IMPORT: Final = {
 }
 """What each package may import of ours. Everything points from `launcher` downwards."""
 
-KNOWS_MITMPROXY: Final = frozenset({"proxy/addon.py", "proxy/handler.py"})
+KNOWS_MITMPROXY: Final = frozenset({"proxy/addon.py", "proxy/handler.py", "proxy/http1.py"})
 """Its import costs more than everything else together, and it promises no stable interface."""
 
 PURE: Final = frozenset(

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from proxy.dial import Dialer
+from proxy.dial import Dialer, Lookups
 from proxy.errors import DialFailed
 from proxy.model import Origin
 from tests.e2e.desk import Desk, wait_until
@@ -145,7 +145,11 @@ class Rebinding(asyncio.SelectorEventLoop):
 
 
 async def dial() -> None:
-    await Dialer(lambda host, port: (host, port), lambda host, port: None).dial(Origin("rebound.example", 80))
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Rebinding)
+    lookups = Lookups(lambda _host, _port: [loop.answers.pop(0)])
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None, lookups=lookups)
+    await dialer.dial(Origin("rebound.example", 80))
 
 
 async def dial_carelessly() -> None:

@@ -149,12 +149,16 @@ WIRE: Final = (
     ),
     Mutation(
         "paths that can be read in two ways are refused",
-        (POLICY, 'if b"#" in raw or _AMBIGUOUS.search(decoded) or', "if False and"),
+        (POLICY, "if in_doubt or", "if False and"),
         (*endpoints("/api/oauth2//token", "/api/./oauth2/token"), *limits("dots")),
     ),
     Mutation(
         "paths compare without parameters",
-        (POLICY, 'plain = re.sub(rb"(?:;[^/]*| +)(?=/|$)", b"", decoded)', "plain = decoded"),
+        (
+            POLICY,
+            'plain = b"/".join(segment.partition(b";")[0].rstrip(b" ") for segment in decoded.split(b"/"))',
+            "plain = decoded",
+        ),
         endpoints("/api/oauth2/token;x", "/api/oauth2/token%20"),
     ),
     Mutation(
@@ -328,7 +332,7 @@ ISOLATION: Final = (
         "other paths to the vault are hidden",
         (
             SURVEY,
-            "concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]",
+            "concealed += [*_by_every_path(path, mounts), *mounted_parts(mounts, path)]",
             "pass",
         ),
         ("alias_files",),
@@ -338,7 +342,7 @@ ISOLATION: Final = (
         "other paths to the vault are fenced off",
         (
             SURVEY,
-            "concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]",
+            "concealed += [*_by_every_path(path, mounts), *mounted_parts(mounts, path)]",
             "pass",
         ),
         ("alias_files",),

@@ -43,3 +43,29 @@ async def test_a_connection_of_no_rule_is_never_handed_out(authsome: Program) ->
     authsome.connect(name="work")
     with pytest.raises(KeyError):
         await ask(authsome.home, "discord/work")
+
+
+async def test_what_is_stored_is_known_before_it_is_asked_for_and_after_it_changed(authsome: Program) -> None:
+    authsome.connect()
+    with App(Settings(authsome.home, "default"), {}) as app:
+        async with app.keeper() as keeper:
+            source = KeeperSource(keeper, [KEY, ConnectionKey("default", "discord", "never-made")])
+            assert source.stored() == [SecretStr(ACCESS)]
+            with authsome.vault() as vault:
+                record = vault.connection(KEY)
+                assert record is not None
+                newer = {"access_token": SecretStr("another-access-token")}
+                credential = record.value.credential.model_copy(update=newer)
+                vault.put_connection(
+                    KEY,
+                    record.value.model_copy(update={"credential": credential}),
+                    expected=record.generation,
+                )
+            assert source.stored() == [SecretStr("another-access-token")]
+
+
+async def test_a_token_that_may_not_be_used_any_more_is_known_too(authsome: Program) -> None:
+    authsome.connect(status=Status.EXPIRED)
+    with App(Settings(authsome.home, "default"), {}) as app:
+        async with app.keeper() as keeper:
+            assert KeeperSource(keeper, [KEY]).stored() == [SecretStr(ACCESS)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from contextlib import suppress
 
 import pytest
 
-from proxy.accept import accepting
+from proxy.accept import PAUSE, accepting
 
 
 def listening() -> socket.socket:
@@ -57,6 +59,53 @@ async def test_what_is_still_served_at_the_end_is_cancelled_and_closed() -> None
         assert cancelled == [True]
         assert await ended(client)
     assert listener.fileno() == -1
+
+
+class Full(socket.socket):
+    """A listener that finds no descriptor for the first connections."""
+
+    left = 3
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        if self.left:
+            self.left -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+async def test_without_a_descriptor_a_connection_waits_for_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+
+    with Full() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        async with accepting(listener, greet):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            async with asyncio.timeout(10):
+                assert await reader.read() == b"hello"
+            writer.close()
+    assert listener.left == 0
+    assert caplog.records == []
+
+
+async def test_the_end_does_not_wait_for_a_descriptor(caplog: pytest.LogCaptureFixture) -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError
+
+    listener = Full()
+    listener.left = 1_000_000
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    with socket.socket() as client:
+        async with accepting(listener, never):
+            client.connect(listener.getsockname())
+            await asyncio.sleep(0.05)
+        assert await ended(client)
+        await asyncio.sleep(2 * PAUSE)  # a timer that still ran would find the listener closed
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -13,9 +13,11 @@ from urllib.parse import quote
 import brotli
 import pytest
 import zstandard
+from pydantic import SecretStr
 
 from proxy.cleanse import MAX_REMEMBERED, Cleanser, Unsearchable
 from proxy.dial import Dialer
+from proxy.model import Event
 from proxy.scrub import Needle
 from proxy.server import RunningProxy, running_proxy
 from tests.proxy.wire import AUTH, CANARY, DISCORD, Connection, Source, never_again, tunnel
@@ -26,9 +28,15 @@ STAND_IN = b"authsome-proxy-managed"
 
 @asynccontextmanager
 async def upstream(
-    folder: Path, say: Callable[[bytes], list[bytes]], *, once: bool = False
+    folder: Path,
+    say: Callable[[bytes], list[bytes]],
+    *,
+    once: bool = False,
+    source: Source | None = None,
+    events: list[Event] | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy before a server that says `say(request head)`, piece by piece, and with `once` then ends."""
+    audit = [] if events is None else events
     authority = Authority(folder)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,8 +58,8 @@ async def upstream(
     port = server.sockets[0].getsockname()[1]
     async with running_proxy(
         rules=(DISCORD,),
-        source=Source(),
-        audit=lambda event: None,
+        source=source or Source(),
+        audit=audit.append,
         roots=authority.ca_file.read_text(),
         dialer=Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None),
         resend=never_again,
@@ -293,7 +301,8 @@ async def test_a_switch_of_protocols_that_nobody_asked_for_ends_the_connection(t
         assert await received(proxy) == b""
 
 
-async def test_with_a_credential_a_whole_answer_is_asked_for_and_no_transfer_coding(tmp_path: Path) -> None:
+async def test_a_whole_answer_is_asked_for_and_no_transfer_coding(tmp_path: Path) -> None:
+    """Without a credential too: the answer may show one that the server has kept."""
     asked: list[bytes] = []
     wishes = ("Range: bytes=0-40", 'If-Range: "x"', "TE: gzip")
 
@@ -304,10 +313,8 @@ async def test_with_a_credential_a_whole_answer_is_asked_for_and_no_transfer_cod
     async with upstream(tmp_path, say) as proxy:
         for auth in (AUTH, ""):
             await received(proxy, "\r\n".join(("GET / HTTP/1.1", *wishes)), auth)
-    with_credential, without = asked
-    assert CANARY.encode() in with_credential
-    assert not any(wish.encode() in with_credential for wish in wishes)
-    assert all(wish.encode() in without for wish in wishes)
+    assert [CANARY.encode() in head for head in asked] == [True, False]
+    assert not any(wish.encode() in head for wish in wishes for head in asked)
 
 
 @pytest.mark.parametrize("codings", ["gzip, chunked", "gzip", "deflate", "identity"])
@@ -354,6 +361,44 @@ async def test_a_request_that_is_not_http_is_not_quoted_and_told_so(tmp_path: Pa
     assert b"mine" not in data
 
 
+async def test_a_credential_that_another_run_has_used_is_not_shown(tmp_path: Path) -> None:
+    """The server kept it then; this run has not used it yet."""
+    source = Source()
+    async with upstream(tmp_path, lambda _: whole(CANARY.encode()), source=source) as proxy:
+        assert gives_away(await received(proxy, auth="")) != []  # stored nowhere: not known
+        source.known.append(SecretStr(CANARY))
+        assert gives_away(await received(proxy, auth="")) == []
+
+
+@pytest.mark.parametrize("body", ["", "Content-Length: 2\r\n\r\nhi"], ids=["repeatable", "not"])
+async def test_a_401_in_an_unknown_coding_is_not_passed_on(tmp_path: Path, body: str) -> None:
+    events: list[Event] = []
+    answer = whole(CANARY.encode(), "Content-Encoding: compress\r\n", "401 Unauthorized")
+    async with upstream(tmp_path, lambda _: answer, events=events) as proxy:
+        data = await received(proxy, "POST / HTTP/1.1", AUTH + body)
+    assert data.startswith(b"HTTP/1.1 502")
+    assert b"unsearchable" in data
+    assert gives_away(data) == []
+    assert [(event.decision, event.status) for event in events] == [("inject", 502)]
+
+
+async def test_an_answer_that_breaks_off_is_recorded_once(tmp_path: Path) -> None:
+    events: list[Event] = []
+    cut = [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel"]
+    async with upstream(tmp_path, lambda _: cut, once=True, events=events) as proxy:
+        assert b"hel" not in (await received(proxy)).partition(b"\r\n\r\n")[0]
+    assert [(event.decision, event.status) for event in events] == [("inject", 200)]
+
+
+async def test_what_comes_after_a_body_is_not_passed_on(tmp_path: Path) -> None:
+    """Trailers are headers that nobody has searched."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Token: %b\r\n\r\n"
+    async with upstream(tmp_path, lambda _: [answer % CANARY.encode()]) as proxy:
+        data = await received(proxy)
+    assert data.endswith(b"2\r\nok\r\n0\r\n\r\n")
+    assert gives_away(data) == []
+
+
 async def test_without_scrubbing_the_same_server_gives_the_credential_away(tmp_path: Path) -> None:
     """The negative twin: what the tests above look for is really sent."""
     body = CANARY.encode()
@@ -376,6 +421,15 @@ def test_only_the_newest_credentials_are_remembered() -> None:
     assert len(cleanser.needles) == MAX_REMEMBERED
     assert not cleanser.exposes(b"credential-0000")
     assert cleanser.exposes(f"credential-{MAX_REMEMBERED + 4:04}".encode())
+
+
+def test_a_credential_in_use_is_remembered_however_old() -> None:
+    cleanser = Cleanser()
+    for number in range(MAX_REMEMBERED + 5):
+        cleanser.remember("always the same")
+        cleanser.remember(f"credential-{number:04}")
+        assert cleanser.exposes(b"always the same")
+    assert len(cleanser.needles) == MAX_REMEMBERED
 
 
 def test_before_any_credential_is_handed_out_nothing_is_touched() -> None:

@@ -1,12 +1,17 @@
 import asyncio
 import base64
+import shutil
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from proxy.dial import Dialer, first_of, is_own, known_addresses
+from proxy.dial import LOOKUP_TIMEOUT, Dialer, Lookups, first_of, is_own
 from proxy.errors import DialFailed
 from proxy.model import Origin
 from tests.proxy.wire import CANARY, Source, proxied
@@ -100,19 +105,96 @@ async def test_an_upstream_proxy_is_asked_for_no_address_of_this_machine_or_its_
     assert len(heads) == asked
 
 
-async def test_an_upstream_proxy_does_not_wait_long_for_a_name_that_is_hard_to_find() -> None:
-    done = threading.Event()
+class SlowNames:
+    """A resolver that answers when it is let."""
 
-    def slow(host: str, port: int) -> list[str]:
-        done.wait()
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.asked = self.waiting = self.most = 0
+        self._counting = threading.Lock()
+
+    def __call__(self, host: str, port: int) -> list[str]:
+        with self._counting:
+            self.asked += 1
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        if host.endswith(".slow.example"):
+            self.answered.wait()
+        with self._counting:
+            self.waiting -= 1
         return ["127.0.0.1"]
 
-    async with asyncio.timeout(60):
-        assert await known_addresses("slow.example", 443, 0.01, slow) == []
-    found = asyncio.create_task(known_addresses("slow.example", 443, 60, slow))
-    assert await known_addresses("localhost", 443) != [], "one slow name holds up no other"
-    done.set()
-    assert await found == ["127.0.0.1"]
+
+async def test_an_upstream_proxy_does_not_wait_long_for_a_name_that_is_hard_to_find() -> None:
+    names = SlowNames()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with serving(listen) as port:
+        dialer = replace(through(port), lookups=Lookups(names))
+        _, writer = await dialer.dial(Origin("a.slow.example", 443))
+        writer.close()
+    names.answered.set()
+
+
+async def test_a_lookup_that_has_no_turn_yet_is_waited_for() -> None:
+    """Else a program with many slow names would have an upstream proxy asked for what was not checked."""
+    names = SlowNames()
+    dialer = replace(through(1), lookups=Lookups(names, at_once=1))
+    slow = asyncio.create_task(dialer.lookups.addresses("a.slow.example", 443))
+    await asyncio.sleep(0)
+    dialling = asyncio.create_task(dialer.dial(Origin("here.example", 80)))
+    done, _ = await asyncio.wait({dialling}, timeout=LOOKUP_TIMEOUT + 1)
+    assert done == set()
+    names.answered.set()
+    assert await slow == ["127.0.0.1"]
+    with pytest.raises(DialFailed, match="not dialled for a program"):
+        await dialling
+
+
+async def test_names_that_are_slow_to_resolve_take_no_thread_from_anything_else() -> None:
+    names = SlowNames()
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None, lookups=Lookups(names, 3))
+    slow = [asyncio.create_task(dialer.dial(Origin(f"{n}.slow.example", 443))) for n in range(60)]
+    async with asyncio.timeout(20):
+        await asyncio.sleep(0)
+        await asyncio.gather(*(asyncio.to_thread(threading.get_ident) for _ in range(10)))
+    slow.pop(0).cancel()
+    names.answered.set()
+    refused = await asyncio.gather(*slow, return_exceptions=True)
+    assert {type(error) for error in refused} == {DialFailed}
+    assert names.asked == 60, "a thread that nobody waits for gives its place back"
+    assert names.most == 3, "the others wait without a thread"
+
+
+def test_a_lookup_does_not_hold_up_the_end_of_the_process() -> None:
+    script = """
+        import asyncio, time
+        from proxy.dial import Lookups
+
+        async def main():
+            asked = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def slow(host, port):
+                loop.call_soon_threadsafe(asked.set)
+                time.sleep(600)
+
+            lookup = asyncio.create_task(Lookups(slow).addresses("a.slow.example", 443))
+            await asked.wait()
+
+        asyncio.run(main())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+
+
+async def test_a_name_that_cannot_be_one_is_refused_as_one_that_is_not_there() -> None:
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None)
+    with pytest.raises(DialFailed, match="not the name of a host"):
+        await dialer.dial(Origin(f"{'long' * 20}.example", 443))
 
 
 async def test_an_upstream_proxy_that_says_no_is_a_clear_refusal(standin: StandIn) -> None:
@@ -213,6 +295,38 @@ async def test_an_address_of_this_machine_or_its_link_is_not_dialled(address: st
 )
 def test_other_addresses_are_not_this_machines(address: str) -> None:
     assert not is_own(address)
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="only Linux binds to addresses of others")
+def test_where_sockets_can_be_bound_to_any_address_only_those_of_interfaces_are_this_machines() -> None:
+    prepare = """
+        ip link set lo up && ip route add default dev lo || exit 1
+        ip addr add 10.0.0.5/24 dev lo && ip addr add 10.0.0.6/24 dev lo || exit 1
+        ip -6 addr add 2001:db8::5/64 dev lo nodad; ip -6 addr add 2001:db8::6/64 dev lo nodad
+        echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind
+        echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind && echo prepared && exec "$0" -c "$1"
+    """
+    script = """
+        import socket
+        from proxy.dial import is_own
+
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("192.0.2.1", 0))
+        own = ["10.0.0.5", "10.0.0.6", "127.0.0.1", "::1"]
+        abroad = ["10.0.1.7", "192.0.2.1", "162.159.135.232"]
+        try:
+            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).bind(("2001:db8::6", 0))
+        except OSError:
+            pass  # no IPv6 here
+        else:
+            own += ["2001:db8::5", "2001:db8::6"]
+            abroad += ["2001:db8::7", "2606:4700::1"]
+        assert [address for address in own + abroad if is_own(address)] == own
+    """
+    command = ["unshare", "-n", "sh", "-c", prepare, sys.executable, textwrap.dedent(script)]
+    done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+    if done.stdout != "prepared\n":
+        pytest.skip(f"no network of its own: {done.stderr}")
+    assert done.returncode == 0, done.stderr
 
 
 async def test_a_name_that_leads_here_is_not_dialled_unless_the_user_named_the_address() -> None:

@@ -3,21 +3,35 @@
 import asyncio
 import datetime as dt
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from mitmproxy import http, tls
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from proxy.addon import Addon
 from proxy.authority import make_authority
+from proxy.dial import Dialer
 from proxy.front import Front
 from proxy.handler import make_terminate
-from proxy.model import Event, Rule
+from proxy.http1 import MAX_UNDECIDED
+from proxy.model import Event, Fresh, Rule, Unavailable
 from proxy.server import RunningProxy
 from proxy.tls import client_context, server_context
-from tests.proxy.wire import AUTH, CANARY, DISCORD, Reply, Source, Wire, never_again, redirected
+from tests.proxy.wire import (
+    AUTH,
+    CANARY,
+    DISCORD,
+    Connection,
+    Reply,
+    Source,
+    Wire,
+    never_again,
+    proxied,
+    redirected,
+)
 from tests.standin import StandIn
 
 
@@ -143,13 +157,280 @@ async def test_a_rule_that_makes_the_decision_raise_refuses(standin: StandIn) ->
     assert standin.seen == []
 
 
-async def test_a_crash_of_the_http_layer_ends_the_connection(standin: StandIn) -> None:
-    """A chunked body with trailers is more than mitmproxy's HTTP/1 can do; it must not hang."""
+async def test_a_crash_of_the_http_layer_ends_the_connection(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mitmproxy writes of it in its log, and goes on waiting."""
+
+    def crash(*_: object) -> None:
+        raise Fault
+
+    monkeypatch.setattr(Http1Client, "send", crash)
     async with hosting(standin, Harmless) as wire:
         connection = await wire.tls("discord.com:443", "discord.com")
-        connection.writer.write(
-            b"POST /standin/upload HTTP/1.1\r\nHost: discord.com\r\nTransfer-Encoding: chunked\r\n"
-            b"Trailer: X\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n"
-        )
+        connection.writer.write(f"GET / HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n".encode())
         assert await connection.ended()
+        connection.close()
+    assert standin.seen == []
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def cleartext(standin: StandIn, serve: Serve) -> AsyncIterator[tuple[Wire, Connection]]:
+    """A proxy for which each host is `serve`, and a connection to it."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    dialer = Dialer(lambda host, _port: ("127.0.0.1", port), lambda host, port: None)
+    try:
+        async with proxied(standin, dialer=dialer) as wire:
+            connection = await wire.open()
+            yield wire, connection
+            connection.close()
+    finally:
+        server.close()
+
+
+def plain(wire: Wire, headers: str = "") -> bytes:
+    """A cleartext request to a host that no rule names."""
+    head = f"GET http://plain.example/ HTTP/1.1\r\nHost: plain.example\r\n{wire.credentials()}{headers}\r\n"
+    return head.encode()
+
+
+@pytest.mark.parametrize("line", [b"X-%d: " + b"a" * 16000 + b"\r\n", b"X-%d: " + b"a" * 16000])
+async def test_an_answer_whose_head_does_not_end_is_given_up(standin: StandIn, line: bytes) -> None:
+    sent = 0
+    ended = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with suppress(OSError):
+            while sent < 200 * MAX_UNDECIDED:
+                writer.write(line % sent)
+                await writer.drain()
+                sent += len(line)
+        writer.close()
+        ended.set()
+
+    async with cleartext(standin, endless) as (wire, connection):
+        reply = await connection.ask(plain(wire))
+        async with asyncio.timeout(20):
+            await ended.wait()
+    assert (reply.status, reply.refused) == (502, "upstream-unreachable")
+    assert sent < 200 * MAX_UNDECIDED
+    assert [event.status for event in wire.events] == [None]
+
+
+@pytest.mark.parametrize("framing", [b"1;", b"1\r\na\r\n0\r\nX: "], ids=["chunk size", "trailer"])
+async def test_a_line_in_a_body_that_does_not_end_ends_the_connection(
+    standin: StandIn, framing: bytes
+) -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+        with suppress(OSError):
+            while sent < 200 * MAX_UNDECIDED:
+                writer.write(b"a" * 16000)
+                await writer.drain()
+                sent += 16000
+        writer.close()
+
+    async with cleartext(standin, endless) as (wire, connection):
+        assert (await connection.ask(plain(wire))).status == 200
+        async with asyncio.timeout(20):
+            with suppress(OSError):
+                assert len(await connection.reader.read()) < 100
+    assert sent < 200 * MAX_UNDECIDED
+
+
+async def test_an_endless_row_of_interim_answers_is_given_up(standin: StandIn) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+                await writer.drain()
+        writer.close()
+
+    async with cleartext(standin, endless) as (wire, connection):
+        async with asyncio.timeout(20):
+            reply = await connection.ask(plain(wire))
+    assert (reply.status, reply.refused) == (502, "upstream-unreachable")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints\r\nLink: </x>", "199 "])
+async def test_the_final_answer_is_the_one_passed_on(standin: StandIn, interim: str, apart: bool) -> None:
+    async def hint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(f"HTTP/1.1 {interim}\r\n\r\n".encode() * 2)
+                if apart:
+                    await asyncio.sleep(0.1)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        writer.close()
+
+    async with cleartext(standin, hint) as (wire, connection):
+        replies = [await connection.ask(plain(wire)) for _ in range(2)]
+    assert [(reply.status, reply.body) for reply in replies] == [(200, b"done")] * 2
+    assert [event.status for event in wire.events] == [200, 200]
+
+
+async def test_trailers_are_dropped_on_both_ways(standin: StandIn) -> None:
+    received = bytearray()
+
+    async def trailing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.extend(await reader.readuntil(b"0\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with cleartext(standin, trailing) as (wire, connection):
+        head = plain(wire, "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n").replace(b"GET", b"POST")
+        connection.writer.write(head + b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n")
+        async with asyncio.timeout(20):
+            answer = await connection.reader.readuntil(b"0\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    assert received.endswith(b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+
+
+async def test_requests_that_come_before_their_turn_are_not_kept_without_limit(standin: StandIn) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def send_many(wire: Wire, connection: Connection) -> None:
+        for _ in range(200):
+            connection.writer.write(plain(wire) * 1000)
+            await connection.writer.drain()
+
+    async with cleartext(standin, silent) as (wire, connection):
+        with pytest.raises(ConnectionError):
+            await send_many(wire, connection)
+
+
+async def test_a_large_head_and_a_larger_body_are_passed_on(standin: StandIn) -> None:
+    head = b"HTTP/1.1 200 OK\r\nX: " + b"a" * 60_000 + b"\r\nContent-Length: %d\r\n\r\n" % (4 * MAX_UNDECIDED)
+
+    async def large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(head + b"b" * 4 * MAX_UNDECIDED)
+        writer.close()
+
+    async with cleartext(standin, large) as (wire, connection):
+        for _ in range(3):
+            assert len((await connection.ask(plain(wire))).body) == 4 * MAX_UNDECIDED
+
+
+async def test_what_is_said_after_an_upgrade_has_no_limit(standin: StandIn) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async with cleartext(standin, echo) as (wire, connection):
+        reply = await connection.ask(plain(wire, "Upgrade: echo\r\nConnection: Upgrade\r\n"))
+        assert reply.status == 101
+        async with asyncio.timeout(20):
+            for _ in range(8):
+                connection.writer.write(b"x" * 65536)
+                assert await connection.reader.readexactly(65536) == b"x" * 65536
+
+
+async def test_a_refusal_reaches_a_client_that_waits_before_it_sends_its_body(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        reply = await connection.ask(
+            "POST /api/oauth2/token HTTP/1.1\r\nHost: discord.com\r\nExpect: 100-continue\r\n"
+            f"{AUTH}Content-Length: 3000000\r\n\r\n"
+        )
+        assert (reply.status, reply.refused) == (403, "token-endpoint")
+        assert reply.headers["connection"] == "close"
+        connection.close()
+    assert standin.seen == []
+
+
+@pytest.mark.parametrize("length", [0, 5, 30_000])
+async def test_a_refusal_reaches_a_client_that_says_it_waits_and_does_not(
+    standin: StandIn, length: int
+) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        head = (
+            "POST /api/oauth2/token HTTP/1.1\r\nHost: discord.com\r\nExpect: 100-continue\r\n"
+            f"{AUTH}Content-Length: {length}\r\n\r\n"
+        )
+        reply = await connection.ask(head.encode() + b"b" * length)
+        assert (reply.status, reply.refused) == (403, "token-endpoint")
+        assert await connection.ended()
+        connection.close()
+
+
+async def test_a_body_that_is_waited_for_is_asked_for(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        asked = await connection.ask(
+            "POST /standin/echo HTTP/1.1\r\nHost: discord.com\r\nExpect: 100-continue\r\n"
+            f"{AUTH}Content-Length: 4\r\n\r\n"
+        )
+        assert asked.status == 100
+        assert (await connection.ask(b"body")).status == 200
+        connection.close()
+
+
+async def test_what_helps_against_a_refused_address_is_said(standin: StandIn) -> None:
+    dialer = Dialer(lambda host, port: (host, port), lambda host, port: None)
+    here = replace(DISCORD, origin=replace(DISCORD.origin, host="localhost"))
+    async with proxied(standin, rules=(here,), dialer=dialer) as wire:
+        by_name = await wire.tls("localhost:443", "localhost")
+        connections = [await wire.open(), await wire.open(), by_name]
+        replies = [
+            await connections[0].ask(f"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n{wire.credentials()}\r\n"),
+            await connections[1].ask(
+                f"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n{wire.credentials()}\r\n"
+            ),
+            await by_name.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        ]
+        for connection in connections:
+            connection.close()
+    for reply, host in zip(replies, ("127.0.0.1:1", "127.0.0.1:1", "localhost:443"), strict=True):
+        assert (reply.status, reply.refused) == (502, "upstream-unreachable")
+        assert b"is not dialled for a program" in reply.body
+        assert f"name it with --connect-to {host}:ADDRESS:PORT".encode() in reply.body
+
+
+@dataclass
+class Hesitant(Source):
+    """Never has a credential."""
+
+    asking: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def fresh(self, connection: str) -> Fresh | Unavailable:
+        self.asking.set()
+        return await asyncio.Future()
+
+
+async def test_nothing_of_a_run_goes_on_after_its_end(standin: StandIn) -> None:
+    before = asyncio.all_tasks()
+    source = Hesitant()
+    async with proxied(standin, source=source) as wire:
+        deciding, idle, silent = [await wire.tls("discord.com:443", "discord.com") for _ in range(3)]
+        assert (await idle.ask("GET /standin/echo HTTP/1.1\r\nHost: discord.com\r\n\r\n")).status == 200
+        deciding.writer.write(f"GET /standin/echo HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n".encode())
+        async with asyncio.timeout(20):
+            await source.asking.wait()
+        during = asyncio.all_tasks() - before
+    assert during
+    assert asyncio.all_tasks() <= before
+    for connection in (deciding, idle, silent):
         connection.close()

@@ -45,6 +45,12 @@ def test_a_request_whose_names_agree_is_injected() -> None:
         replace(GOOD, client_sni="Discord.com"),
         replace(GOOD, path="/api/v10/channels/1/messages?limit=5"),
         replace(GOOD, path="/api/v10/reactions/%F0%9F%94%A5/@me"),
+        replace(GOOD, path="/api/v10/reactions/%F0%9F%91%8D/@me"),
+        replace(GOOD, path="/api/v10/reactions/blob%3A123/@me"),
+        replace(GOOD, path="/api/v10/tags/100%25"),
+        replace(GOOD, path="/api/v10/tags/100%25%20off;x/50%25used"),
+        replace(GOOD, path="/api/v10/search?content=100%25&author=50%u0025&max=5%"),
+        replace(GOOD, path="/api/v10/search?content=%2525"),
         replace(GOOD, method="DELETE"),
     ],
 )
@@ -57,6 +63,8 @@ def test_other_spellings_of_the_same_thing_are_injected_too(target: Target) -> N
     [
         (replace(GOOD, scheme="http"), Reason.CLEARTEXT),
         (replace(GOOD, scheme="http", origin=Origin("discord.com", 80)), Reason.CLEARTEXT),
+        (replace(GOOD, scheme="http", origin=Origin("DISCORD.com", 80)), Reason.CLEARTEXT),
+        (replace(GOOD, scheme="http", origin=Origin("discord.com.", 80)), Reason.CLEARTEXT),
         (replace(GOOD, origin=Origin("evil.example", 443)), Reason.HOST_MISMATCH),
         (replace(GOOD, origin=Origin("discord.com", 8443)), Reason.HOST_MISMATCH),
         (replace(GOOD, headers=((b"Host", b"evil.example"), AUTH)), Reason.HOST_MISMATCH),
@@ -95,6 +103,18 @@ def test_other_spellings_of_the_same_thing_are_injected_too(target: Target) -> N
         (replace(GOOD, path="/api/oauth2/token/revoke"), Reason.TOKEN_ENDPOINT),
         (replace(GOOD, path="/api/%6fauth2/token"), Reason.TOKEN_ENDPOINT),
         (replace(GOOD, path="/api/oauth2;a=b/token%20"), Reason.TOKEN_ENDPOINT),
+        (replace(GOOD, path="/api/oauth2/token%20;x"), Reason.TOKEN_ENDPOINT),
+        (replace(GOOD, path="/api/oauth2/token ; x /;y"), Reason.TOKEN_ENDPOINT),
+        (replace(GOOD, path="/api/oauth2%20%3bx%20/token;%20;;"), Reason.TOKEN_ENDPOINT),
+        (replace(GOOD, path="/api/;x/oauth2/token"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/%20/oauth2/token"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/%u0074oken"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/%U0074oken"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/%25u0074oken"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/%25%374oken"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/%7token"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/token%"), Reason.AMBIGUOUS_PATH),
+        (replace(GOOD, path="/api/oauth2/token%2"), Reason.AMBIGUOUS_PATH),
         (replace(GOOD, path="/api/v10/../oauth2/token"), Reason.AMBIGUOUS_PATH),
         (replace(GOOD, path="/api/%2e%2e/oauth2/token"), Reason.AMBIGUOUS_PATH),
         (replace(GOOD, path="/api/..%2foauth2/token"), Reason.AMBIGUOUS_PATH),
@@ -152,8 +172,9 @@ def test_a_request_without_a_filled_slot_passes_as_it_is(
     assert decide([RULE], replace(GOOD, headers=headers, path=path)) == PassThrough(inert_placeholder=inert)
 
 
-def test_cleartext_to_another_host_passes_with_its_placeholder_recorded() -> None:
-    target = replace(GOOD, scheme="http", origin=Origin("evil.example", 80))
+@pytest.mark.parametrize("host", ["evil.example", "discord.com..", "discord.com.evil.example", ""])
+def test_cleartext_to_another_host_passes_with_its_placeholder_recorded(host: str) -> None:
+    target = replace(GOOD, scheme="http", origin=Origin(host, 80))
     assert decide([RULE], target) == PassThrough(inert_placeholder=True)
 
 

@@ -4,13 +4,20 @@ import asyncio
 import base64
 import json
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
+from launcher.network import http_client
+from launcher.routes import Routes
+from launcher.settings import parse_connect_to
+from launcher.trust import client_context
 from proxy.dial import Dialer
 from proxy.model import Event, Fresh, Origin, Reason, Unavailable
+from proxy.resend import resend_over
 from proxy.server import running_proxy
 from tests.proxy.wire import (
     AUTH,
@@ -409,6 +416,67 @@ async def test_an_answer_to_a_resent_request_is_scrubbed_too(standin: StandIn) -
     assert b"Bearer *authsome-proxy" in reply.body
 
 
+@pytest.mark.parametrize("query", ["q=a%23b", "q=%C3%A9&r=[1]"])
+async def test_the_same_target_is_asked_for_again(standin: StandIn, query: str) -> None:
+    standin.discord.register_app()
+    async with proxied(standin, source=Source(recovery=NEWER)) as wire:
+        assert (await wire.get(path=f"/standin/once-401?{query}")).status == 200
+    assert [seen.target for seen in standin.seen] == [f"/standin/once-401?{query}"] * 2
+
+
+@pytest.mark.parametrize("query", ["q=a#b", 'q="a"'])
+async def test_a_target_that_cannot_be_asked_for_as_it_is_is_not_asked_for_again(
+    standin: StandIn, query: str
+) -> None:
+    """Its 401 is the child's, on a connection that goes on."""
+    async with proxied(standin, source=Source(recovery=NEWER)) as wire:
+        reply = await wire.get(path=f"/standin/once-401?{query}")
+    assert reply.status == 401
+    assert len(standin.seen) == 1
+    assert [(event.decision, event.status) for event in wire.events] == [("inject", 401)]
+
+
+async def test_a_stream_is_not_waited_for_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a 401 the answer to the same request is held as a whole, which an endless one never is."""
+    monkeypatch.setattr("proxy.resend.TIMEOUT", 0.5)
+    authority = Authority(tmp_path)
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while CANARY.encode() in await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}")
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                writer.write(b"3\r\n:\n\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    context = authority.server_context("discord.com", require_client=False)
+    server = await asyncio.start_server(endless, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    routes = Routes((parse_connect_to(f"discord.com:443:127.0.0.1:{port}", "test"),), None, "")
+    roots = authority.ca_file.read_text()
+    async with (
+        http_client(routes, client_context(roots)) as http,
+        running_proxy(
+            rules=(DISCORD,),
+            source=Source(recovery=Fresh(SecretStr("another-credential"), 2)),
+            audit=lambda event: None,
+            roots=roots,
+            dialer=Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None),
+            resend=resend_over(http),
+        ) as proxy,
+    ):
+        connection = await tunnel(proxy, "discord.com:443")
+        await connection.start_tls(proxy.certificate, "discord.com")
+        async with asyncio.timeout(10):
+            reply = await connection.ask(f"GET / HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n")
+        connection.close()
+    server.close()
+    assert (reply.status, reply.body) == (401, b"{}")
+
+
 OURS = ("error", "reason", "message", "detail", "fix")
 
 
@@ -466,6 +534,16 @@ async def test_the_providers_words_are_searched_when_they_are_repeated(
 async def test_alt_svc_never_comes_down(standin: StandIn) -> None:
     async with proxied(standin) as wire:
         reply = await wire.get(path="/standin/alt-svc")
+    assert "alt-svc" not in reply.headers
+
+
+@pytest.mark.parametrize("recovery", [NEWER, Unavailable(Reason.CREDENTIAL_UNAVAILABLE, "none")])
+async def test_alt_svc_does_not_come_down_with_an_answer_that_was_kept_back(
+    standin: StandIn, recovery: Fresh | Unavailable
+) -> None:
+    async with proxied(standin, source=Source(recovery=recovery)) as wire:
+        reply = await wire.get(path="/standin/once-401")
+    assert reply.status == (200 if recovery is NEWER else 401)
     assert "alt-svc" not in reply.headers
 
 
@@ -551,6 +629,39 @@ async def test_an_upstream_that_refuses_is_named(standin: StandIn) -> None:
     assert (reply.status, reply.refused) == (502, "upstream-unreachable")
     assert (tunnel.status, tunnel.refused) == (502, "upstream-unreachable")
     assert b"127.0.0.1:1" in reply.body
+
+
+async def test_after_a_failure_to_connect_the_next_request_is_dialled_anew(standin: StandIn) -> None:
+    """The child's connection ends with the failure, which it would be told again for ever."""
+    addresses = [("127.0.0.1", 1), ("127.0.0.1", standin.https_port)]
+    dialer = Dialer(lambda host, port: addresses.pop(0), lambda host, port: None)
+    async with proxied(standin, dialer=dialer) as wire:
+        verify = ssl.create_default_context(cadata=wire.proxy.certificate)
+        async with httpx.AsyncClient(proxy=wire.proxy.url(), verify=verify, trust_env=False) as client:
+            headers = {"Authorization": f"Bearer {PLACEHOLDER}"}
+            replies = [
+                await client.get("https://discord.com/standin/echo", headers=headers) for _ in range(2)
+            ]
+    assert [reply.status_code for reply in replies] == [502, 200]
+
+
+async def test_an_upstream_without_tls_is_not_called_untrusted(standin: StandIn) -> None:
+    plain = Dialer(lambda host, port: ("127.0.0.1", standin.http_port), lambda host, port: None)
+    async with proxied(standin, dialer=plain) as wire:
+        reply = await wire.get()
+    assert (reply.status, reply.refused) == (502, "upstream-unreachable")
+    assert b"does not speak TLS" in reply.body
+
+
+async def test_a_refused_head_request_has_no_body(standin: StandIn) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com", verify=True)
+        head = f"HEAD /api/oauth2/token HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n"
+        connection.writer.write(head.encode())
+        assert (await connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 403")
+        reply = await connection.ask(f"GET /standin/echo HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n")
+        connection.close()
+    assert reply.status == 200
 
 
 async def test_an_upstream_that_closes_is_dialled_again_under_the_same_rules(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from tests.standin.http import Answer, Ending, Request, json_answer
 
 PREFIX = "/standin/"
+_ALT_SVC = ("Alt-Svc", 'h3=":443"; ma=86400')
 _CHUNK = bytes(range(256)) * 256  # 64 KiB
 
 
@@ -29,9 +31,10 @@ async def serve(request: Request) -> Answer:
         case "status":
             return json_answer(int(argument), {"status": int(argument)})
         case "once-401":
-            return await _echo(request) if _is_repeated(request) else json_answer(401, {"again": True})
+            answer = await _echo(request) if _is_repeated(request) else json_answer(401, {"again": True})
+            return replace(answer, headers=(*answer.headers, _ALT_SVC))
         case "alt-svc":
-            return json_answer(200, {}, (("Alt-Svc", 'h3=":443"; ma=86400'),))
+            return json_answer(200, {}, (_ALT_SVC,))
         case "slow":
             await asyncio.sleep(float(request.query("seconds", "1")))
             return json_answer(200, {})

@@ -1,0 +1,85 @@
+"""What mitmproxy's HTTP/1.1 lacks, and has no hooks for."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy.net.http.http1 import assemble_response
+from mitmproxy.proxy import events, layer
+from mitmproxy.proxy.layers import http
+from mitmproxy.proxy.layers.http import _http1
+
+from proxy.addon import refusing
+from proxy.model import Reason, Refuse
+
+MAX_UNDECIDED: Final = 256 * 1024
+"""Bytes that a client may send before its request head is complete, and an upstream before its answer's head
+is, TLS included; mitmproxy itself has no limit."""
+
+MAX_UNPARSED: Final = 2 * MAX_UNDECIDED
+"""Bytes that mitmproxy may keep unparsed, more than a head may have; then the connection ends."""
+
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n].*?\n\r?\n", re.DOTALL)
+"""An answer before the final one (RFC 9110 section 15.2), but for the switch of protocols."""
+
+
+def amend() -> None:
+    """Put what is here in the place of mitmproxy's own."""
+    _http1.make_error_response = _error_page
+    _http1.ReceiveBuffer = _Buffer  # type: ignore[attr-defined]
+    _http1.ChunkedReader = _Chunked  # type: ignore[attr-defined]
+    http.Http1Client = _Client  # type: ignore[attr-defined]
+
+
+class Said(str):
+    """A message of our own, among mitmproxy's."""
+
+    __slots__ = ()
+
+
+def _error_page(status_code: int, message: str = "") -> bytes:
+    """What the child is told of a message that is not HTTP/1.1, or that has nowhere to go.
+
+    Never mitmproxy's `message`: that quotes what the server sent, and nobody has searched it for credentials.
+    """
+    if status_code < 500:
+        reason, said = Reason.MALFORMED_HEADER, "the request is not valid HTTP/1.1"
+    elif isinstance(message, Said):
+        reason, said = Reason.UPSTREAM_UNREACHABLE, message
+    else:
+        reason, said = Reason.UPSTREAM_UNREACHABLE, "there was no answer, or one that is not valid HTTP/1.1"
+    response = refusing(Refuse(reason, said, status=status_code))
+    response.headers["Connection"] = "close"
+    page: bytes = assemble_response(response)
+    return page
+
+
+class _Buffer(ReceiveBuffer):
+    """Bytes of one side that cannot be parsed yet: a line without an end, or requests before their turn."""
+
+    def __iadd__(self, data: bytes | bytearray) -> ReceiveBuffer:
+        super().__iadd__(data)
+        if len(self) > MAX_UNPARSED:
+            raise OverflowError("too much that cannot be parsed")
+        return self
+
+
+class _Chunked(ChunkedReader):
+    """Drops trailers, as any intermediary may (RFC 9110 section 6.5.1): mitmproxy fails on them."""
+
+    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        event = super().__call__(buf)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
+
+
+class _Client(_http1.Http1Client):
+    """Passes over interim answers, which mitmproxy takes for the final one. The child asked for none."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        while self.request and (interim := _INTERIM.match(bytes(self.buf))):
+            self.buf.maybe_extract_at_most(interim.end())
+        yield from super().read_headers(event)
