@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from launcher.errors import LauncherError, UsageProblem
 from launcher.isolation.causes import explain
 from launcher.isolation.harden import harden
 from launcher.isolation.levels import Attempt, Isolated, Refused, fork_isolated
-from launcher.isolation.model import HomeMode, Level, Wishes
+from launcher.isolation.model import Facts, HomeMode, Level, Wishes
+from launcher.isolation.plan import CAPTURED_PORTS, MAX_PORTS, why_lost
 from launcher.isolation.probe import read_host
 from launcher.isolation.steps import Step
 from launcher.isolation.survey import survey
@@ -64,11 +64,11 @@ def isolated_child(
         report.warning(f"no isolation, as {reason}: the program can read your vault and its key as you can")
         return _unprotected(closing)
     facts = survey(hidden=_hidden(settings), visible=[visible], descriptors=closing)
+    _require_kept(facts, wishes)
     harden()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def fork(prepare: Callable[[], None]) -> Child:
-        return fork_child(prepare, closing=closing, mask=mask)
+        return fork_child(prepare, closing=closing)
 
     wanted = Level.SANDBOX if given.sandbox else Level.GUARD
     outcome = fork_isolated(wanted, facts, wishes, fork)
@@ -90,7 +90,29 @@ def isolated_child(
             "the kernel cannot fence them off",
             "give --sandbox, or use Linux from 6.12 on with Landlock",
         )
+    if given.sandbox:
+        _tell_lost(facts, wishes)
     return outcome
+
+
+def _require_kept(facts: Facts, wishes: Wishes) -> None:
+    for path in wishes.writable:
+        if reason := why_lost(path, facts):
+            raise UsageProblem(
+                f"--rw {path}: what is written there cannot be kept, as {reason}",
+                "name a folder inside of it",
+            )
+
+
+def _tell_lost(facts: Facts, wishes: Wishes) -> None:
+    """A folder in it that was named with --rw is what the user means to keep."""
+    folder = facts.working_folder
+    reason = why_lost(folder, facts)
+    if reason and not any(Path(path).is_relative_to(folder) for path in wishes.writable):
+        report.warning(
+            f"what the program writes in {folder} will not be kept, as {reason}",
+            "change to a project's folder, or give --rw FOLDER for what is to stay",
+        )
 
 
 def _hidden(settings: Settings) -> list[Path]:
@@ -98,14 +120,15 @@ def _hidden(settings: Settings) -> list[Path]:
     a link in them leads to. Raises: UsageProblem.
     """
     usual = usual_home(Path.home())
-    is_other = usual.is_dir() and not settings.home.resolve().is_relative_to(usual.resolve())
+    is_other = usual.is_dir() and settings.home.resolve() != usual.resolve()
     vaults = [settings, Settings(usual, settings.profile)] if is_other else [settings]
     hidden = [vault.home for vault in vaults]
     for path in (file for vault in vaults for file in (vault.key_file, vault.vault_file)):
-        for folder in (path.parent.resolve(), path.resolve().parent):
-            if folder.is_dir() and not any(folder.is_relative_to(known.resolve()) for known in hidden):
+        for folder in filter(Path.is_dir, (path.parent.resolve(), path.resolve().parent)):
+            if not any(folder.is_relative_to(known.resolve()) for known in hidden):
                 _require_hideable(path, folder)
-                hidden.append(folder)
+            # Also in a hidden one: it can be a mount, which other paths lead to.
+            hidden.append(folder)
     return hidden
 
 
@@ -128,13 +151,13 @@ def _wishes(given: IsolationInput) -> Wishes:
     only_sandbox = {"--rw": given.writable, "--allow-port": given.ports, "--home": given.home != "overlay"}
     for option, value in only_sandbox.items():
         if value and not given.sandbox:
-            raise UsageProblem(f"{option} goes with --sandbox", "without it nothing needs to be allowed")
+            raise UsageProblem(f"{option} goes with --sandbox", f"add --sandbox, or leave {option} out")
     if given.sockets and given.no_sandbox:
         raise UsageProblem("--allow-socket goes with isolation", "without it every socket can be used")
     return Wishes(
         writable=tuple(_existing(path, "--rw") for path in given.writable),
-        sockets=tuple(_existing(path, "--allow-socket") for path in given.sockets),
-        ports=tuple(given.ports),
+        sockets=tuple(map(_socket, given.sockets)),
+        ports=_ports(given.ports),
         home=HomeMode(given.home),
     )
 
@@ -144,6 +167,28 @@ def _existing(path: str, option: str) -> str:
         return str(Path(path).resolve(strict=True))
     except (OSError, RuntimeError):
         raise UsageProblem(f"{option} {path!r} does not exist", "make it first") from None
+
+
+def _socket(path: str) -> str:
+    found = _existing(path, "--allow-socket")
+    if not Path(found).is_socket():
+        raise UsageProblem(f"--allow-socket {path!r} is not a socket", "name the socket's own path")
+    return found
+
+
+def _ports(ports: Sequence[int]) -> tuple[int, ...]:
+    wanted = tuple(dict.fromkeys(ports))
+    if len(wanted) > MAX_PORTS:
+        raise UsageProblem(
+            f"--allow-port stands for {len(wanted)} ports, and {MAX_PORTS} is the most", "name fewer"
+        )
+    for port in wanted:
+        if port in CAPTURED_PORTS:
+            raise UsageProblem(
+                f"--allow-port {port} cannot be given: the sandbox listens there itself",
+                "let the service listen on another port",
+            )
+    return wanted
 
 
 def _refusal(failed: Sequence[Attempt]) -> LauncherError:

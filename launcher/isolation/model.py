@@ -156,7 +156,7 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was measured before the fork. All paths are absolute and resolved, and exist."""
+    """What was measured before the fork. All paths are absolute and resolved; all but `user_home` exist."""
 
     uid: int
     gid: int
@@ -165,7 +165,7 @@ class Facts:
     core_limit: tuple[int, int]
     """Soft and hard limit of a core's size: the launcher forbids cores to itself alone."""
     hidden: tuple[str, ...]
-    """Folders to hide, with all other paths that lead to them."""
+    """Folders to hide, with all other paths that lead to them or to folders in them. None lies in another."""
     visible: tuple[str, ...]
     """Folders in hidden ones that stay readable."""
     sockets: tuple[str, ...]
@@ -173,13 +173,13 @@ class Facts:
     abstract: tuple[str, ...]
     """Their sockets without a file, each with an `@` before its name."""
     secrets: tuple[str, ...]
-    """Files that hold a secret and lie anywhere."""
+    """Files that hold a secret and lie anywhere, by every path that leads there."""
     code: tuple[str, ...]
     """Files that the launcher executes and this user can change, by every path that leads there."""
     devices: tuple[str, ...]
     """Devices that this user can open and that lead round the file system or to other terminals."""
     folders: frozenset[str]
-    """Those of the folders named in this file that exist, and what `/tmp` holds of daemons."""
+    """Those of the plan's folders that exist, the home folder too, and what `/tmp` holds of daemons."""
     system_mounts: tuple[str, ...]
     """Mounts at and below /sys."""
     has_version_6: bool

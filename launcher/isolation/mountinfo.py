@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+
+_NEXT_SOCKET: Final = re.compile(r"\n(?=[0-9A-Fa-f]{8,}: )")
+"""Between two sockets of /proc/net/unix. A name may hold any character but NUL, a newline too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Mount:
 
 def parse_mounts(text: str) -> tuple[Mount, ...]:
     """The mounts in the order in which they were made."""
-    lines = [line.split(" ") for line in text.splitlines()]
+    lines = [line.split(" ") for line in text.split("\n")]
     return tuple(Mount(parts[2], _plain(parts[3]), _plain(parts[4])) for parts in lines if len(parts) > 5)
 
 
@@ -33,37 +36,48 @@ def parse_sockets(text: str) -> tuple[str, ...]:
 
     A path is as it was bound: a relative one counts from where its owner was then.
     """
-    found = (line.split(maxsplit=7) for line in text.splitlines()[1:])
-    return tuple(dict.fromkeys(parts[7] for parts in found if len(parts) == 8))
+    lines = _NEXT_SOCKET.split(text.removesuffix("\n"))[1:]
+    found = (line.split(maxsplit=6) for line in lines)
+    # The inode is padded with blanks before it, never after it: what follows the one blank is the name.
+    named = (parts[6].partition(" ")[2] for parts in found if len(parts) == 7)
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def parse_executed(text: str) -> tuple[str, ...]:
     """The files that are mapped to be executed, of /proc/self/maps, each once."""
-    found = (line.split(maxsplit=5) for line in text.splitlines())
+    found = (line.split(maxsplit=5) for line in text.split("\n"))
     paths = (parts[5] for parts in found if len(parts) == 6 and "x" in parts[1] and parts[5][0] == "/")
     return tuple(dict.fromkeys(paths))
 
 
 def aliases(mounts: Sequence[Mount], path: str) -> tuple[str, ...]:
-    """Other paths at which other mounts may show `path`, or a folder below it.
+    """Other paths at which other mounts may show `path`.
 
     A mount on top of another can hide one that is named here, so the caller compares what is there.
     """
+    inner, beside = _beside(mounts, path)
+    found = ((mount.point, _below(inner, mount.root)) for mount in beside)
+    others = (_join(point, below) for point, below in found if below is not None)
+    return tuple(dict.fromkeys(other for other in others if other != path))
+
+
+def mounted_parts(mounts: Sequence[Mount], path: str) -> tuple[str, ...]:
+    """The points of the mounts that show a folder or a file from below `path`, save for those below it.
+
+    Something else can be mounted on top there: too much is better than too little.
+    """
+    inner, beside = _beside(mounts, path)
+    parts = (mount.point for mount in beside if _below(mount.root, inner))
+    return tuple(dict.fromkeys(point for point in parts if _below(point, path) is None))
+
+
+def _beside(mounts: Sequence[Mount], path: str) -> tuple[str, list[Mount]]:
+    """Where `path` lies in its file system, and all mounts of that."""
     home = _mount_of(mounts, path)
     if home is None:
-        return ()
+        return path, []
     inner = _join(home.root, _below(path, home.point) or "")
-    return tuple(dict.fromkeys(other for other in _aliases(mounts, home, inner) if other != path))
-
-
-def _aliases(mounts: Sequence[Mount], home: Mount, inner: str) -> Iterator[str]:
-    for mount in mounts:
-        if mount.device != home.device:
-            continue
-        if (below := _below(inner, mount.root)) is not None:
-            yield _join(mount.point, below)
-        elif _below(mount.root, inner) is not None:
-            yield mount.point
+    return inner, [mount for mount in mounts if mount.device == home.device]
 
 
 def _mount_of(mounts: Sequence[Mount], path: str) -> Mount | None:

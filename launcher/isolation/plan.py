@@ -54,6 +54,12 @@ PRIVATE_IN_TMP: Final = re.compile(r"/tmp/(?:tmux-\d+|ssh-\w+|dbus-\w+|\.X11-uni
 SANDBOX_SCRATCH: Final = (("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/dev/shm", 0o1777), ("/run", 0o755))  # noqa: S108
 """What a sandbox has for itself, with the mode."""
 
+CAPTURED_PORTS: Final = (443, 80, 53, PROXY_PORT)
+"""Where a sandbox listens itself."""
+
+MAX_PORTS: Final = 100
+"""Ports that a sandbox lets through at most: their listeners are handed over in one message."""
+
 _FROZEN_IN_PROC: Final = (
     "/proc/sys",
     "/proc/sysrq-trigger",
@@ -137,14 +143,14 @@ def _guard_mounts(facts: Facts, wishes: Wishes, *, proc: bool) -> tuple[Operatio
 
 
 def _sandbox_mounts(facts: Facts, wishes: Wishes) -> tuple[Operation, ...]:
-    own = [path for path in (facts.working_folder, *wishes.writable) if not _above_home(path, facts)]
+    own = [path for path in (facts.working_folder, *wishes.writable) if not why_lost(path, facts)]
     scratch = [Scratch(path, mode) for path, mode in SANDBOX_SCRATCH if path in facts.folders]
     runtime = [Scratch(f"/run/user/{facts.uid}", 0o700)] if "/run" in facts.folders else []
     return (
         FreezeAll(),
         *scratch,
         *runtime,
-        _home(facts.user_home, wishes.home),
+        *([_home(facts.user_home, wishes.home)] if facts.user_home in facts.folders else []),
         *[Restore(path, writable=True) for path in dict.fromkeys([*own, *wishes.sockets])],
         # Elsewhere nothing can be changed by now.
         *[Freeze(path) for path in facts.code if any(path == wish or _below(path, wish) for wish in own)],
@@ -185,9 +191,15 @@ def _listeners(ports: Sequence[int], anywhere: Sequence[str]) -> tuple[Listen, .
     )
 
 
-def _above_home(path: str, facts: Facts) -> bool:
-    """Whether leaving `path` writable would leave the whole home folder writable."""
-    return path == facts.user_home or _below(facts.user_home, path)
+def why_lost(path: str, facts: Facts) -> str:
+    """Why a sandbox cannot keep what is written in a folder; empty where it can."""
+    if path == facts.user_home:
+        return "it is the home folder"
+    if _below(facts.user_home, path):
+        return f"it holds the home folder {facts.user_home}"
+    if path in facts.folders & dict(SANDBOX_SCRATCH).keys():
+        return "a sandbox has an empty one of its own"  # others have their sockets in it
+    return ""
 
 
 def _below(path: str, folder: str) -> bool:

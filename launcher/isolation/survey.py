@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from launcher.isolation.model import Facts
-from launcher.isolation.mountinfo import Mount, aliases, parse_executed, parse_mounts, parse_sockets
+from launcher.isolation.mountinfo import (
+    Mount,
+    aliases,
+    mounted_parts,
+    parse_executed,
+    parse_mounts,
+    parse_sockets,
+)
 from launcher.isolation.plan import DAEMON_FOLDERS, PRIVATE_IN_TMP, RESOLVER, SANDBOX_SCRATCH
 
 _DEVICES: Final = re.compile(
@@ -26,24 +33,29 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
     behind them holds a secret. Raises: OSError.
     """
     mounts = parse_mounts(_read("/proc/self/mountinfo"))
-    concealed = list(dict.fromkeys(os.path.realpath(path, strict=True) for path in hidden))
+    concealed = [os.path.realpath(path, strict=True) for path in hidden]
     names = parse_sockets(_read("/proc/net/unix"))
-    for path in list(concealed):
-        concealed += [alias for alias in aliases(mounts, path) if _is_within(alias, path)]
+    user_home = os.path.realpath(Path.home())
+    for path in dict.fromkeys(concealed):
+        concealed += [*_by_every_path(path, mounts), *mounted_parts(mounts, path)]
+    hides, masks = _apart(concealed)
+    # A file can be mounted in a hidden folder, and lie elsewhere as well.
+    masks += [mount.point for mount in mounts if _lies_in(mount.point, hides) and os.path.isfile(mount.point)]
+    masks += filter(None, map(_file_of, descriptors))
     return Facts(
         uid=os.geteuid(),
         gid=os.getegid(),
         working_folder=os.getcwd(),
-        user_home=os.path.realpath(Path.home()),
+        user_home=user_home,
         core_limit=_core_limit(),
-        hidden=tuple(dict.fromkeys(concealed)),
+        hidden=tuple(hides),
         visible=tuple(os.path.realpath(path, strict=True) for path in visible),
         sockets=tuple(dict.fromkeys(_sockets(names, mounts))),
         abstract=tuple(name for name in names if name.startswith("@")),
-        secrets=tuple(filter(None, map(_file_of, descriptors))),
+        secrets=tuple(dict.fromkeys(alias for path in masks for alias in _by_every_path(path, mounts))),
         code=tuple(dict.fromkeys(_code(mounts))),
         devices=tuple(_devices("/dev")),
-        folders=frozenset(_folders()),
+        folders=frozenset((*_folders(), *([user_home] if os.path.isdir(user_home) else []))),
         system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),
         has_version_6=os.path.exists("/proc/sys/net/ipv6"),
     )
@@ -56,7 +68,8 @@ def _core_limit() -> tuple[int, int]:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    # Other ends of lines are characters of a name.
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return file.read()
 
 
@@ -71,16 +84,15 @@ def _file_of(descriptor: int) -> str | None:
     return path if is_same and stat.S_ISREG(found.st_mode) else None
 
 
-def _is_within(alias: str, path: str) -> bool:
-    """Whether `alias` shows `path` or a folder below it: another mount may cover what would be there."""
-    try:
-        found, wanted = os.stat(alias), os.stat(path)
-    except OSError:
-        return False  # what this user cannot reach, the child cannot either
-    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-        return True
-    # A mount of a folder below has no twin at a path that is known here: too much is better than too little.
-    return found.st_dev == wanted.st_dev and os.path.ismount(alias)
+def _apart(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Of the paths that can be reached, the folders that lie in no other of them, and what is no folder."""
+    reached = [path for path in dict.fromkeys(paths) if os.path.exists(path)]
+    folders = [path for path in reached if os.path.isdir(path)]
+    return [path for path in folders if not _lies_in(path, folders)], sorted({*reached}.difference(folders))
+
+
+def _lies_in(path: str, folders: Iterable[str]) -> bool:
+    return any(path.startswith(f"{folder}/") for folder in folders)
 
 
 def _code(mounts: Sequence[Mount]) -> Iterator[str]:

@@ -75,12 +75,13 @@ def test_a_key_that_is_handed_over_cannot_be_read_where_it_lies(
 
 
 @pytest.mark.parametrize("options", [[], ["--sandbox"], ["--no-sandbox"]])
-def test_the_usual_vault_is_hidden_beside_the_one_in_use(desk: Desk, options: list[str]) -> None:
-    other = Desk(desk.standin, desk.folder, {"AUTHSOME_HOME": str(desk.folder / "other")})
-    other.login()
+@pytest.mark.parametrize("name", ["other", ".authsome/ci"])
+def test_the_usual_vault_is_hidden_beside_the_one_in_use(desk: Desk, name: str, options: list[str]) -> None:
     desk.home.mkdir(mode=0o700)
+    other = Desk(desk.standin, desk.folder, {"AUTHSOME_HOME": str(desk.folder / name)})
+    other.login()
     (desk.home / "master.key").write_text("usual")
-    script = f"cat {desk.home}/master.key {desk.folder}/other/master.key | head -c 5; echo; {ASK}{ME}"
+    script = f"cat {desk.home}/master.key {desk.folder}/{name}/master.key | head -c 5; echo; {ASK}{ME}"
     read = "usual" if options == ["--no-sandbox"] else ""
     assert other.run("sh", "-c", script, options=options).stdout.splitlines() == [read, "200"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +16,7 @@ from dataclasses import dataclass, fields, replace
 from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
 from pathlib import Path
 
-from launcher.child import Child, _become
-from launcher.death import die_with_parent
+from launcher.child import Child, fork_child
 from launcher.isolation import enter  # noqa: F401  (imported while its file can be read)
 from launcher.isolation.harden import harden
 from launcher.isolation.levels import FALLBACKS, fork_as_planned
@@ -26,7 +24,6 @@ from launcher.isolation.model import Level, Plan, Wishes
 from launcher.isolation.plan import make_plan
 from launcher.isolation.report import Failed, Ready
 from launcher.isolation.survey import survey
-from launcher.signals import BLOCKED, Forwarder
 from tests.isolation import hosts, serve
 
 
@@ -45,6 +42,10 @@ class Order:
     folder: str = "/"
     alias: str = ""
     """Where the folder of the vault's folder is mounted a second time."""
+    binds: Sequence[Sequence[str]] = ()
+    """What is mounted a second time, and where."""
+    handed: str = ""
+    """A file that the launcher was handed as a descriptor."""
     code: str = ""
     """A file to execute, or to have mapped as if."""
     host: str = ""
@@ -65,25 +66,14 @@ class Order:
 
 
 def fork(prepare: Callable[[], None]) -> Child:
-    go_read, go_write = os.pipe()
-    failure_read, failure_write = os.pipe()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
+    def told() -> None:
         try:
-            os.close(go_write)
-            os.close(failure_read)
-            die_with_parent(parent)
             prepare()
-            _become(go_read, failure_write, mask)
-        except Exception:  # noqa: BLE001  (nothing would say it)
+        except Exception:  # nothing would say it
             traceback.print_exc()
-        finally:
-            os._exit(125)
-    os.close(go_read)
-    os.close(failure_write)
-    return Child(pid, go_write, failure_read, Forwarder(pid))
+            raise
+
+    return fork_child(told)
 
 
 def without(plan: Plan, what: str) -> Plan:
@@ -107,6 +97,8 @@ def main() -> int:
     order = Order(**json.loads(sys.argv[1]))
     if order.alias:
         hosts.bind(str(Path(order.vault).parent), order.alias)
+    for source, target in order.binds:
+        hosts.bind(source, target)
     if order.uid >= 0:
         hosts.become_user(order.uid)
     if order.host:
@@ -117,13 +109,14 @@ def main() -> int:
         with open(order.code, "rb") as file:
             executed = mmap(file.fileno(), 0, MAP_PRIVATE, PROT_READ | PROT_EXEC)
             assert executed
-    facts = survey(hidden=[Path(order.vault)], visible=[Path(order.visible)])
+    handed = [os.open(order.handed, os.O_RDONLY)] if order.handed else []
+    facts = survey(hidden=[Path(order.vault)], visible=[Path(order.visible)], descriptors=handed)
     if not order.loose:
         harden()
     if order.hand_over:
         os.dup2(os.open(order.hand_over, os.O_RDONLY), 9, inheritable=True)
     if "aliases" in order.without:
-        facts = replace(facts, hidden=facts.hidden[:1])
+        facts = replace(facts, hidden=facts.hidden[:1], secrets=(order.handed,) if order.handed else ())
     wishes = Wishes(
         writable=tuple(order.writable),
         sockets=tuple(order.sockets),

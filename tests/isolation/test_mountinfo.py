@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.isolation.mountinfo import Mount, aliases, parse_executed, parse_mounts, parse_sockets
+from launcher.isolation.mountinfo import (
+    Mount,
+    aliases,
+    mounted_parts,
+    parse_executed,
+    parse_mounts,
+    parse_sockets,
+)
 
 HOME = "/home/u/.authsome"
 
@@ -22,7 +29,7 @@ def test_a_line_is_read_with_its_blanks() -> None:
         ([("8:1", "/", "/"), ("8:1", "/home", "/mnt")], ("/mnt/u/.authsome",)),
         ([("8:1", "/", "/"), ("8:1", "/", "/mnt")], ("/mnt/home/u/.authsome",)),
         ([("8:1", "/", "/"), ("8:1", HOME, "/mnt")], ("/mnt",)),
-        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", "/mnt")], ("/mnt",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", "/mnt")], ()),
         ([("8:1", "/", "/"), ("8:1", f"{HOME}-other", "/mnt")], ()),
         ([("8:1", "/", "/"), ("8:1", "/home/someone", "/mnt")], ()),
         ([("8:1", "/", "/"), ("8:2", "/", "/home"), ("8:1", "/", "/mnt")], ()),
@@ -38,6 +45,45 @@ def test_a_folder_is_found_through_every_mount_that_shows_it(
     mounts: list[tuple[str, str, str]], found: tuple[str, ...]
 ) -> None:
     assert aliases([Mount(*each) for each in mounts], HOME) == found
+
+
+@pytest.mark.parametrize(
+    ("mounts", "found"),
+    [
+        ([("8:1", "/", "/")], ()),
+        ([("8:1", "/", "/"), ("8:1", HOME, "/mnt")], ()),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", "/mnt")], ("/mnt",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/master.key", "/mnt/key")], ("/mnt/key",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/master.key//deleted", "/mnt/key")], ("/mnt/key",)),
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}-other/runs", "/mnt")], ()),
+        ([("8:1", "/", "/"), ("8:2", f"{HOME}/runs", "/mnt")], ()),
+        # What lies below is hidden with it.
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", f"{HOME}/more")], ()),
+        # Which of two at one place is on top, their order does not tell for sure.
+        ([("8:1", "/", "/"), ("8:1", f"{HOME}/runs", "/mnt"), ("8:1", "/srv", "/mnt")], ("/mnt",)),
+    ],
+)
+def test_the_mounts_of_what_a_folder_holds_are_found(
+    mounts: list[tuple[str, str, str]], found: tuple[str, ...]
+) -> None:
+    assert mounted_parts([Mount(*each) for each in mounts], HOME) == found
+
+
+ODD = ("\f", "\v", "\r", "\x1c", "\x85", "\u2028", "\u2029", "\n", "\n ")
+"""At each str.splitlines() would cut, and at some str.split()."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_name_is_read_whole_whatever_it_holds(odd: str) -> None:
+    line = "0000000000000000: 00000002 00000000 00010000 0001 01    20 "
+    sockets = f"Num\n{line}/run/a{odd}b \n{line} c\n"
+    assert parse_sockets(sockets) == (f"/run/a{odd}b ", " c")
+    if "\n" in odd:  # these files escape it
+        return
+    mount = f"36 35 98:0 / /mnt/a{odd}b rw - ext3 /dev/root rw\n"
+    assert parse_mounts(mount * 2) == (Mount("98:0", "/", f"/mnt/a{odd}b"),) * 2
+    mapped = f"55d1-55d2 r-xp 00001000 08:01 11  /usr/a{odd}b\n"
+    assert parse_executed(mapped * 2) == (f"/usr/a{odd}b",)
 
 
 def test_sockets_with_a_name_are_found_once() -> None:

@@ -27,7 +27,8 @@ from launcher.isolation.model import (
     Use,
     Wishes,
 )
-from launcher.isolation.plan import make_plan
+from launcher.isolation.plan import CAPTURED_PORTS, MAX_PORTS, make_plan, why_lost
+from launcher.isolation.report import _MAX_SOCKETS
 
 HOME = "/home/u/.authsome"
 RUN = f"{HOME}/runs/r1"
@@ -46,7 +47,7 @@ FACTS = Facts(
     code=(),
     devices=("/dev/sda",),
     folders=frozenset(
-        {"/run", "/run/user", "/run/systemd", "/run/systemd/resolve", "/tmp", "/tmp/tmux-1000"}
+        {"/home/u", "/run", "/run/user", "/run/systemd", "/run/systemd/resolve", "/tmp", "/tmp/tmux-1000"}
     ),
     system_mounts=("/sys",),
     has_version_6=True,
@@ -115,10 +116,28 @@ def test_a_sandbox_leaves_the_working_folder_and_the_wishes_writable() -> None:
     ]
 
 
-@pytest.mark.parametrize("folder", ["/home/u", "/home", "/"])
-def test_a_sandbox_started_in_the_home_folder_or_above_does_not_open_it(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["/home/u", "/home", "/", "/tmp", "/run"])
+def test_a_sandbox_started_in_the_home_folder_or_above_or_in_one_of_its_own_does_not_open_it(
+    folder: str,
+) -> None:
     mounts = make_plan(Level.SANDBOX, replace(FACTS, working_folder=folder)).mounts
     assert not [each for each in mounts if isinstance(each, Restore) and each.writable]
+    assert why_lost(folder, FACTS)
+
+
+@pytest.mark.parametrize("folder", ["/home/u/project", "/home/other", "/tmp/project", "/srv", "/var/tmp"])
+def test_what_is_written_elsewhere_is_kept(folder: str) -> None:
+    """There is no /var/tmp on this machine."""
+    mounts = make_plan(Level.SANDBOX, replace(FACTS, working_folder=folder)).mounts
+    assert Restore(folder, writable=True) in mounts
+    assert why_lost(folder, FACTS) == ""
+
+
+@pytest.mark.parametrize("mode", HomeMode)
+def test_a_home_folder_that_does_not_exist_needs_nothing(mode: HomeMode) -> None:
+    homeless = replace(FACTS, folders=FACTS.folders - {"/home/u"})
+    mounts = make_plan(Level.SANDBOX, homeless, Wishes(home=mode)).mounts
+    assert "/home/u" not in [each.path for each in mounts if isinstance(each, Restore | Overlay)]
 
 
 def test_a_sandbox_can_leave_the_home_folder_as_it_is() -> None:
@@ -135,6 +154,12 @@ def test_a_sandbox_listens_for_the_proxy_every_address_names_and_wished_ports() 
     old = make_plan(Level.SANDBOX, replace(FACTS, has_version_6=False), Wishes(ports=(5432,)))
     assert [listen for listen in old.listeners if ":" in listen.address] == []
     assert len(old.listeners) == 6
+
+
+def test_as_many_ports_as_can_be_wished_for_are_handed_over_and_none_is_taken_twice() -> None:
+    listeners = make_plan(Level.SANDBOX, FACTS, Wishes(ports=tuple(range(9000, 9000 + MAX_PORTS)))).listeners
+    assert len(set(listeners)) <= _MAX_SOCKETS
+    assert {each.port for each in make_plan(Level.SANDBOX, FACTS).listeners} == set(CAPTURED_PORTS)
 
 
 CODE = replace(

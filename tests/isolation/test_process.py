@@ -215,6 +215,20 @@ def test_a_shell_inside_has_job_control_of_its_own(around: World, level: str, te
     assert "job control" not in terminal.everything
 
 
+def test_a_shell_inside_gives_the_terminal_back_when_it_ends(
+    around: World, level: str, terminal: Terminal
+) -> None:
+    inner = typed(around, level, "bash", "--norc", "--noprofile", "--noediting", "-i").rstrip()
+    # A script has no job control and would not take the terminal back by itself.
+    script = f'{inner}; echo "status:$?"; read -r line; echo "got:$line"'
+    terminal.type(shlex.join(["bash", "-c", script]) + "\n")
+    terminal.type("echo inn''er; exit 6\n")
+    terminal.wait_for("inner\r")
+    terminal.wait_for("status:6")
+    terminal.type("hello\n")
+    terminal.wait_for("got:hello")
+
+
 class started:
     """A launcher whose program has said `ready`."""
 

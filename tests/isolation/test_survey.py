@@ -62,6 +62,22 @@ def test_a_socket_is_found_by_a_relative_name_while_its_owner_is_where_it_was(tm
     assert str(tmp_path / "named") not in survey(hidden=[], visible=[]).sockets
 
 
+@pytest.mark.parametrize("odd", ["\f", "\r", "\x85", "\u2028", "\n"])
+def test_a_socket_is_found_whatever_its_name_holds(tmp_path: Path, odd: str) -> None:
+    path = str(tmp_path / f"a{odd}b")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        assert path in survey(hidden=[], visible=[]).sockets
+
+
+def test_of_hidden_folders_in_one_another_the_outermost_is_hidden(tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "outer-2").mkdir()
+    outermost = (str(tmp_path / "outer"), str(tmp_path / "outer-2"))
+    assert survey(hidden=[inner, inner.parent, tmp_path / "outer-2"], visible=[]).hidden == outermost
+
+
 def test_a_file_that_is_no_socket_is_not_taken_for_one(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as listener:
