@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +14,16 @@ from typing import Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from launcher import report
 from launcher.render import utc
+from launcher.runs import locked
 from proxy.model import Event, Reason
 from vault.model import ConnectionKey
 
 CURRENT: Final = "audit.jsonl"
+
+LOCK: Final = ".lock"
+"""In the same folder. Held for the length of one write, or of reading all files."""
 
 MAX_BYTES: Final = 5_000_000
 """Of one file: some 20,000 decisions, and still quick to read with a pager."""
@@ -72,7 +75,7 @@ class AuditLog:
     def __call__(self, event: Event) -> None:
         """Keep an event. Raises: OSError."""
         line = json.dumps(_fields(event, self.run, self.profile, self.now())).encode() + b"\n"
-        with _locked(self.folder):
+        with locked(self.folder / LOCK):  # no line goes to a file while it is rotated
             current = self.folder / CURRENT
             if _size(current) + len(line) > self.max_bytes:
                 _rotate(self.folder)
@@ -87,12 +90,19 @@ class AuditLog:
 
 
 def read_audit(folder: Path) -> list[str]:
-    """The lines of all files, the oldest first. Raises: OSError."""
+    """The lines of all files, the oldest first. Each is a JSON object with all fields of an event.
+
+    The user is warned of damaged lines, which are left out. Raises: OSError.
+    """
     if not folder.is_dir():
         return []
-    with _locked(folder):
-        texts = [path.read_text(encoding="utf-8") for path in _files(folder)]
-    return [line for text in texts for line in text.splitlines()]
+    with locked(folder / LOCK):
+        texts = [path.read_bytes() for path in _files(folder)]
+    lines = [line for text in texts for line in text.splitlines()]
+    whole = [text for line in lines if (text := _whole(line)) is not None]
+    if damaged := len(lines) - len(whole):
+        report.warning(f"{damaged} damaged {'line' if damaged == 1 else 'lines'} of the audit left out")
+    return whole
 
 
 def read_kept_back(folder: Path, since: float) -> Iterator[KeptBack]:
@@ -104,7 +114,7 @@ def read_kept_back(folder: Path, since: float) -> Iterator[KeptBack]:
     """
     if not folder.is_dir():
         return
-    with _locked(folder):
+    with locked(folder / LOCK):
         recent = [path for path in _files(folder) if path.stat().st_mtime >= since]
         lines = [line for path in recent for line in _marked(path)]
     for line in lines:
@@ -133,6 +143,16 @@ def _kept_back(text: bytes) -> KeptBack | None:
     return KeptBack(key, line.reason, line.time.timestamp())
 
 
+def _whole(line: bytes) -> str | None:
+    """None where it is damaged, as after a loss of power."""
+    try:
+        text = line.decode()
+        entry = json.loads(text)
+    except (ValueError, RecursionError):  # a UnicodeDecodeError is the first
+        return None
+    return text if isinstance(entry, dict) and entry.keys() >= _NAMES else None
+
+
 def _fields(event: Event, run: str, profile: str, now: float) -> dict[str, str | int | None]:
     provider, _, connection = (event.connection or "").partition("/")
     return {
@@ -148,6 +168,9 @@ def _fields(event: Event, run: str, profile: str, now: float) -> dict[str, str |
         "reason": event.reason,
         "status": event.status,
     }
+
+
+_NAMES: Final = _fields(Event("", "", "", ""), "", "", 0).keys()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -172,14 +195,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Held for the length of one write, so that no line goes to a file while it is rotated."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -7,16 +7,21 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from launcher.death import die_with_parent
-from launcher.errors import ExitCode, ProgramNotExecutable, ProgramNotFound
-from launcher.signals import BLOCKED, Forwarder
+from launcher.errors import ExitCode, LauncherError, ProgramNotExecutable, ProgramNotFound
+from launcher.signals import Forwarder, ending, hold
+from launcher.terminal import in_foreground, take_back
 
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores these at its start, and an ignored signal stays ignored over exec."""
+
+_WHEN_A_CHILD_ENDS: Final = signal.getsignal(signal.SIGCHLD)
+"""As this process was started with. Where it is ignored, no status could be waited for."""
 
 _SHELL: Final = "/bin/sh"
 """Runs a script without a `#!` line, as execvp(3) does."""
@@ -35,10 +40,18 @@ class Child:
     """Write end of the pipe on which the child waits."""
     _failure: int
     """Read end of the pipe that carries the errno of a failed exec, and closes when it succeeds."""
-    _forwarder: Forwarder = field(repr=False)
+    _forwarder: Forwarder | None = field(default=None, repr=False)
+    """While the program runs."""
+    _had_terminal: bool = False
 
     def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Execute `argv`. Raises: ProgramNotFound, ProgramNotExecutable."""
+        """Execute `argv`. From here until the end of `wait` signals are passed on to it.
+
+        Raises: ProgramNotFound, ProgramNotExecutable; LauncherError where the system refuses a thread.
+        """
+        with refusals_mapped():
+            self._forwarder = Forwarder(self.pid)
+        self._had_terminal = in_foreground()
         order = json.dumps([list(argv), dict(environ)]).encode()
         # A child that was killed while it waited cannot read; `wait` then tells how it ended.
         with contextlib.suppress(BrokenPipeError), open(self._go, "wb") as go:
@@ -55,7 +68,7 @@ class Child:
         """Wait for the end. The child's own status, or 128 + n where signal n ended it.
 
         Blocks. A child that was stopped from the terminal takes the launcher with it, so that the
-        shell gets the terminal back; `fg` continues both.
+        shell gets the terminal back; `fg` continues both. At the end signals are still held.
         """
         while True:
             _, status = os.waitpid(self.pid, os.WUNTRACED)
@@ -63,7 +76,10 @@ class Child:
                 if _has_terminal():
                     os.kill(os.getpid(), signal.SIGSTOP)
                 continue
-            self._forwarder.stop()
+            if self._forwarder is not None:
+                self._forwarder.stop()
+            if self._had_terminal:
+                take_back()
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
@@ -84,37 +100,51 @@ def fork_child(
     prepare: Callable[[], None] | None = None,
     *,
     closing: Sequence[int] = (),
-    mask: set[int | signal.Signals] | None = None,
 ) -> Child:
     """Fork a child that waits for `Child.start`. To be called from the main thread, before others exist.
 
     The descriptors in `closing` are not passed on. `prepare` is called in the child before it waits.
-    `mask` is what the program has blocked; None for what is blocked now. It has to be read before the
-    first of several forks, as each leaves signals blocked.
+    While the child waits, signals act on this process only; the program has blocked what is blocked now.
 
-    From here on signals are passed on to the child instead of acting on this process; one that comes
-    before the child has started takes effect when it starts.
+    Raises: LauncherError where the system refuses a process.
     """
     go_read, go_write = os.pipe()
     failure_read, failure_write = os.pipe()
-    original_mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(go_write)
-            os.close(failure_read)
-            for descriptor in closing:
-                os.close(descriptor)
-            die_with_parent(parent)
-            if prepare is not None:
-                prepare()
-            _become(go_read, failure_write, original_mask if mask is None else mask)
-        finally:
-            os._exit(ExitCode.RUN_FAILED)  # whatever happens, this is not a second launcher
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    original_mask = hold()
+    try:
+        with refusals_mapped():
+            pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(go_write)
+                os.close(failure_read)
+                for descriptor in closing:
+                    os.close(descriptor)
+                die_with_parent(parent)
+                if prepare is not None:
+                    prepare()
+                _become(go_read, failure_write, original_mask)
+            finally:
+                os._exit(ExitCode.RUN_FAILED)  # whatever happens, this is not a second launcher
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, original_mask)
     os.close(go_read)
     os.close(failure_write)
-    return Child(pid, go_write, failure_read, Forwarder(pid))
+    return Child(pid, go_write, failure_read)
+
+
+@contextmanager
+def refusals_mapped() -> Iterator[None]:
+    """Where a process or a thread is begun. Raises: LauncherError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the second from `threading`, which does not say why
+        raise LauncherError(
+            "cannot start another process or thread: the system refuses it",
+            "see 'ulimit -u', free memory, and the container's limit of processes",
+        ) from error
 
 
 def _become(go: int, failure: int, mask: set[int | signal.Signals]) -> None:
@@ -126,9 +156,10 @@ def _become(go: int, failure: int, mask: set[int | signal.Signals]) -> None:
     argv, environ = json.loads(order)
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
-    # Python's own handler would print a traceback; exec resets it anyway, but a signal can come before.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Handlers are the launcher's; exec resets them anyway, but a signal can come before.
+    for ends in ending():
+        signal.signal(ends, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, _WHEN_A_CHILD_ENDS)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         _execute(argv, environ)
@@ -139,6 +170,8 @@ def _become(go: int, failure: int, mask: set[int | signal.Signals]) -> None:
 def _execute(argv: list[str], environ: dict[str, str]) -> NoReturn:
     """Find the program as execvp(3) does, in the PATH of the child. Raises: OSError."""
     name = argv[0]
+    if not name:  # a folder, once it is joined to one
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     folders = os.get_exec_path(environ)
     paths = [name] if "/" in name else [os.path.join(folder or ".", name) for folder in folders]
     denied: OSError | None = None

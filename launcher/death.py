@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
-from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-"""linux/prctl.h"""
+from launcher.isolation import syscalls
 
 
 def die_with_parent(parent: int) -> None:
@@ -21,6 +18,6 @@ def die_with_parent(parent: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    syscalls.die_with_parent()
     if os.getppid() != parent:  # it ended before the call
         os.kill(os.getpid(), signal.SIGKILL)

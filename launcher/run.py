@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import resource
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Final
 from launcher import report
 from launcher.app import App
 from launcher.audit_log import AuditLog, answered_locally
-from launcher.child import Child
+from launcher.child import Child, refusals_mapped
 from launcher.choose import choose, named_providers
 from launcher.confirm import require_confirmed
 from launcher.credentials import KeeperSource
@@ -25,6 +28,7 @@ from launcher.isolation.model import Use
 from launcher.isolation.plan import PROXY_PORT
 from launcher.rules import permits, rules_for
 from launcher.runs import RunFolder, private_folder
+from launcher.signals import ending, hold
 from launcher.startup import seal_imports
 from launcher.trust import joined, read_certificates
 from oauth.circuit import CircuitState
@@ -43,6 +47,13 @@ from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Status, Version
 
 BUNDLE: Final = "bundle.pem"
 EXTRA: Final = "ca.pem"
+
+LAST_WAIT: Final = 3.0
+"""Seconds that a refresh has to end in when a signal comes after the program's end.
+
+An answer that is on its way holds the only copy of the login, so that it is worth waiting for. Most come
+within one second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +84,81 @@ def run(app: App, given: RunInput, isolated: Isolated[Child], folder: RunFolder)
     plan = _plan(app, given)
     private_folder(app.settings.home, app.settings.audit_folder)
     app.vault.version()
+    _allow_descriptors()
     return asyncio.run(_serve(app, plan, folder, given.program, isolated))
+
+
+def _allow_descriptors() -> None:
+    """Two for each connection of the program, which has the limit of its own."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS takes no "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(
     app: App, plan: _Plan, folder: RunFolder, program: Sequence[str], isolated: Isolated[Child]
 ) -> int:
+    mask = hold()  # what comes before the program has started takes effect on it when it has
     routes = app.routes
     audit = AuditLog(app.settings.audit_folder, folder.name, app.settings.profile, app.now)
-    async with (
-        app.http() as http,
-        app.keeper() as keeper,
-        keeper.keep_fresh(plan.keys),
-        running_proxy(
-            rules=plan.rules,
-            source=KeeperSource(keeper, plan.keys),
-            audit=audit,
-            roots=app.roots,
-            dialer=Dialer(routes.address_of, routes.proxy_of, routes.is_named),
-            resend=resend_over(http),
-        ) as proxy,
-        gateway(isolated.listeners, _captured(proxy)),
-    ):
-        _write_certificates(app, folder, proxy)
-        port = PROXY_PORT if isolated.listeners else proxy.port
-        seal_imports()
-        isolated.child.start(program, _environment(app, plan, folder, proxy.url(port)))
-        try:
-            return await asyncio.to_thread(isolated.child.wait)
-        finally:
-            for circuit in keeper.circuits():
-                audit(_told(circuit))
+    status: int | None = None
+    try:
+        async with (
+            app.http() as http,
+            app.keeper() as keeper,
+            keeper.keep_fresh(plan.keys),
+            running_proxy(
+                rules=plan.rules,
+                source=KeeperSource(keeper, plan.keys),
+                audit=audit,
+                roots=app.roots,
+                dialer=Dialer(routes.address_of, routes.proxy_of, routes.is_named),
+                resend=resend_over(http),
+            ) as proxy,
+            gateway(isolated.listeners, _captured(proxy)),
+        ):
+            _write_certificates(app, folder, proxy)
+            port = PROXY_PORT if isolated.listeners else proxy.port
+            seal_imports()
+            try:
+                status = await _run(isolated.child, program, _environment(app, plan, folder, proxy.url(port)))
+            finally:
+                _end_on_signal(mask)
+                _keep_sums(audit, keeper.circuits())
+    except asyncio.CancelledError:  # by `_end_on_signal`
+        if status is None:
+            raise KeyboardInterrupt from None
+    finally:
+        hold()
+    return status
+
+
+async def _run(child: Child, program: Sequence[str], environ: Mapping[str, str]) -> int:
+    with ThreadPoolExecutor(1) as waiting:
+        with refusals_mapped():
+            waiting.submit(int)  # begins the thread; when the program runs it must not be refused
+        child.start(program, environ)
+        return await asyncio.get_running_loop().run_in_executor(waiting, child.wait)
+
+
+def _end_on_signal(mask: set[int]) -> None:
+    """Let a signal end what may still go on when the program has ended, such as a refresh.
+
+    `mask` is what will be blocked then.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        for number in ending():
+            loop.add_signal_handler(number, lambda: loop.call_later(LAST_WAIT, task.cancel))
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _keep_sums(audit: AuditLog, circuits: Iterable[CircuitState]) -> None:
+    try:
+        for circuit in circuits:
+            audit(_told(circuit))
+    except OSError as error:  # the program's status counts for more
+        report.warning(f"cannot write to the audit: {(error.strerror or 'not possible').lower()}")
 
 
 def _told(circuit: CircuitState) -> Event:
@@ -128,7 +183,7 @@ def _captured(proxy: RunningProxy) -> Captured:
 
 def _plan(app: App, given: RunInput) -> _Plan:
     for name in named_providers(given.providers, given.connections):
-        app.registry.get(name)
+        app.registered(name)
     stored = dict(app.vault.connections(app.settings.profile)) if app.has_vault else {}
     available = list(stored)
     if not given.providers and not given.connections:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import LauncherError
+from launcher.signals import ending_in_order
 from vault.files import make_private_folder, refusals_mapped
 
 
@@ -36,18 +37,21 @@ class RunFolder:
 def run_folder(runs: Path) -> Iterator[RunFolder]:
     """Make the folder of a new run and remove it afterwards, with what dead runs have left.
 
+    A signal that would end this process ends the block with an exception instead.
+
     Raises: LauncherError, VaultError.
     """
     private_folder(runs.parent, runs)
     # Between a folder's making and its locking it looks dead, so both happen under one lock.
-    with _mapped_errors(runs), _locked(runs / ".lock"):
+    with _mapped_errors(runs), locked(runs / ".lock"):
         _remove_dead(runs)
         path = runs / secrets.token_hex(8)
         path.mkdir(mode=0o700)
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(held, fcntl.LOCK_EX)
     try:
-        yield RunFolder(path)
+        with ending_in_order():
+            yield RunFolder(path)
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(held)
@@ -88,8 +92,9 @@ def _is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where there is none. Waits for others. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

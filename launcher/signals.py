@@ -1,4 +1,4 @@
-"""Signals to the launcher go to its child, each exactly once."""
+"""Signals to the launcher go to its program, each exactly once; where none runs they end the launcher."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import os
 import signal
 import sys
 import threading
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 
-BLOCKED: Final = frozenset(
-    {
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGHUP,
-        signal.SIGTERM,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGTSTP,
-        signal.SIGTTIN,
-        signal.SIGTTOU,
-        signal.SIGCONT,
-        signal.SIGWINCH,
-    }
+ENDING: Final = frozenset(
+    {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
-"""What is passed on. They are blocked here, so none of them acts on the launcher."""
+"""What ends a process that does nothing about it."""
+
+BLOCKED: Final = ENDING | {
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCONT,
+    signal.SIGWINCH,
+}
+"""What is passed on. They are blocked here meanwhile, so none of them acts on the launcher."""
 
 _FROM_TERMINAL: Final = frozenset(
     {
@@ -45,14 +44,50 @@ _STOP: Final = signal.SIGUSR2
 """Wakes the thread at the end."""
 
 
+def hold() -> set[int]:
+    """Let no signal act on this process any more, nor on threads that it starts later.
+
+    Returns what was blocked before. What has come before takes effect here.
+    """
+    return signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Turn signals that would end this process at once into exceptions that do, until the block ends.
+
+    KeyboardInterrupt, or SystemExit with 128 + n. What the user ignores stays ignored. For the main thread.
+    """
+    former = {number: signal.getsignal(number) for number in ending()}
+    for number in former:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def ending() -> list[signal.Signals]:
+    """The signals that would end this process: what is ignored does not."""
+    return [number for number in sorted(ENDING) if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
 class Forwarder:
-    """A thread that passes blocked signals on to the child.
+    """A thread that holds signals and passes them on to the child.
 
     A terminal sends its signals to every process of the foreground group, so the child has them
     already: passing them on would deliver ^C twice, and many programs take the second as "at once".
     """
 
     def __init__(self, child: int) -> None:
+        hold()
         self._child = child
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
@@ -71,7 +106,8 @@ class Forwarder:
             if self._stopped:
                 return
             if not from_terminal:
-                with contextlib.suppress(ProcessLookupError):
+                # It has ended, or has become another user's.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(self._child, number)
 
 

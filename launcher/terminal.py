@@ -1,12 +1,15 @@
-"""A secret typed on the terminal, without an echo."""
+"""The terminal of this process: a secret typed on it without an echo, and who is in its foreground."""
 
 from __future__ import annotations
 
 import os
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from launcher.errors import LauncherError
+from launcher.signals import ending_in_order
 
 _ENTER: Final = b"\r\n"
 _END: Final = b"\x04"
@@ -18,21 +21,50 @@ _KILL: Final = b"\x15"
 def ask_secret(question: str, hint: str) -> str:
     """Ask on the terminal of this process, whatever standard input and output are.
 
-    ^C is read as a character: `run` has its signals passed on to a child that does not run yet.
+    ^C and ^Z are read as characters: a process that stops leaves the terminal without an echo.
 
-    Raises: KeyboardInterrupt; LauncherError with `hint` where there is no terminal.
+    Raises: KeyboardInterrupt, and SystemExit after a signal; LauncherError with `hint` where there is no
+    terminal.
     """
     try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    except OSError as error:
+        with _opened(os.O_RDWR) as terminal, ending_in_order():
+            return _asked(terminal, question)
+    except (OSError, termios.error) as error:
         raise LauncherError("there is no terminal to ask for the passphrase on", hint) from error
+
+
+def in_foreground() -> bool:
+    """Whether this process group is the one that reads the terminal."""
+    with suppress(OSError), _opened(os.O_RDONLY) as terminal:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    return False
+
+
+def take_back() -> None:
+    """Bring this process group to the foreground, if the one that is there has ended.
+
+    SIGTTOU must be blocked. A shell in a namespace of process ids cannot do it at its own end: in there
+    the group that it was started from has no id.
+    """
+    with suppress(OSError), _opened(os.O_RDONLY) as terminal:
+        try:
+            os.killpg(os.tcgetpgrp(terminal), 0)
+        except ProcessLookupError:
+            os.tcsetpgrp(terminal, os.getpgrp())
+
+
+@contextmanager
+def _opened(flags: int) -> Iterator[int]:
+    terminal = os.open("/dev/tty", flags | os.O_NOCTTY)
     try:
-        return _asked(terminal, question)
+        yield terminal
     finally:
         os.close(terminal)
 
 
 def _asked(terminal: int, question: str) -> str:
+    # Stops a job in the background. Its shell is in the foreground, and has set the terminal up for itself.
+    termios.tcdrain(terminal)
     before = termios.tcgetattr(terminal)
     quiet = termios.tcgetattr(terminal)
     quiet[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)

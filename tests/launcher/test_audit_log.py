@@ -252,6 +252,40 @@ def test_a_file_that_nobody_has_written_to_of_late_is_not_opened(tmp_path: Path)
     assert len(read_audit(tmp_path)) == 2
 
 
+DAMAGED: Final = (
+    b"\xff\xfe",
+    b"5",
+    b"null",
+    b'{"a":1}',
+    b'["time"]',
+    b"",
+    b'{"time": "2027',
+    b"[" * 100_000,
+    b'"\xed\xa0\x80"',
+)
+
+
+@pytest.mark.parametrize("damaged", DAMAGED, ids=lambda line: repr(line[:20]))
+def test_a_damaged_line_is_left_out_and_told_of(
+    damaged: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit = log(tmp_path)
+    audit(EVENT)
+    with (tmp_path / CURRENT).open("ab") as file:
+        file.write(damaged + b"\n")
+    audit(EVENT)
+    assert [json.loads(line)["decision"] for line in read_audit(tmp_path)] == ["inject", "inject"]
+    assert capsys.readouterr().err == "authsome: warning: 1 damaged line of the audit left out\n"
+
+
+def test_of_an_audit_without_damage_nothing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(tmp_path)(EVENT)
+    assert len(read_audit(tmp_path)) == 1
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("count", "said"),
     [(0, "0 requests were"), (1, "1 request was"), (2, "2 requests were")],

@@ -1,5 +1,6 @@
 import os
 import pty
+import resource
 import select
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 from tests.launcher.cli import ROOT
 
 LAUNCHER = f"""
-import os, sys
+import os, sys, time
 sys.path.append({str(ROOT)!r})
+from launcher import signals
 from launcher.child import fork_child
 from launcher.errors import LauncherError
 child = fork_child()
@@ -277,8 +279,108 @@ def test_a_child_that_is_never_started_ends_with_its_launcher() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("gone False\n", "", 0)
 
 
-def test_a_signal_that_comes_before_the_child_has_started_is_not_lost() -> None:
-    script = LAUNCHER.replace("try:", "os.kill(os.getpid(), 15)\ntry:", 1)
+def test_a_signal_that_is_held_before_the_child_has_started_is_not_lost() -> None:
+    script = LAUNCHER.replace("try:", "signals.hold(); os.kill(os.getpid(), 15)\ntry:", 1)
     # Long enough that it has not ended by the time it is passed on.
     done = subprocess.run([sys.executable, "-c", script, "sh", "-c", "sleep 5; exit 0"], timeout=30)
     assert done.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_that_comes_before_the_child_has_started_ends_the_launcher(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    script = LAUNCHER.replace("try:", f"os.kill(os.getpid(), {number.value}); time.sleep(20)\ntry:", 1)
+    command = [sys.executable, "-c", script, "touch", str(tmp_path / "started")]
+    done = subprocess.run(command, timeout=15, preexec_fn=without_cores, stderr=subprocess.DEVNULL)
+    assert done.returncode == -number
+    assert not (tmp_path / "started").exists()
+
+
+def without_cores() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def test_signals_are_held_until_the_end_of_the_child_and_no_longer_passed_on() -> None:
+    script = LAUNCHER + "os.kill(os.getpid(), 15); print('held')"
+    script = script.replace("sys.exit(code)\n", "")
+    done = subprocess.run([sys.executable, "-c", script, "true"], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("held\n", "", 0)
+
+
+ONCE_IGNORED = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
+
+
+def test_where_the_end_of_children_is_ignored_the_status_is_still_the_childs() -> None:
+    show = "import signal, sys; print(signal.getsignal(signal.SIGCHLD).name); sys.exit(7)"
+    command = [sys.executable, "-c", ONCE_IGNORED, LAUNCHER, sys.executable, "-c", show]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("SIG_IGN\n", "", 7)
+
+
+def test_a_program_without_a_name_is_not_found() -> None:
+    done = run("")
+    assert (done.returncode, done.stderr) == (127, "cannot run '': no such file or directory\n")
+
+
+NO_MORE = """
+import resource
+if os.getuid() == 0:
+    os.setuid(24002)  # for root there is no limit
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+"""
+"""From here on no process and no thread of this user can be started."""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="threads do not count there")
+@pytest.mark.parametrize("refused", ["child = fork_child()", "try:"])
+def test_a_process_or_a_thread_that_the_system_refuses_is_said(refused: str) -> None:
+    script = LAUNCHER.replace(refused, NO_MORE + refused, 1)
+    done = subprocess.run([sys.executable, "-c", script, "true"], capture_output=True, text=True, timeout=30)
+    assert done.stderr.endswith("cannot start another process or thread: the system refuses it\n")
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a program of another user")
+def test_a_signal_that_must_not_be_sent_to_the_program_is_dropped() -> None:
+    script = LAUNCHER.replace("try:", "os.setuid(24002)\ntry:", 1)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", script, "sh", "-c", "echo ready; read line; exit 5"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as launcher:
+        assert launcher.stdout
+        assert launcher.stdout.readline() == "ready\n"
+        launcher.send_signal(signal.SIGTERM)
+        launcher.send_signal(signal.SIGHUP)
+        _, problems = launcher.communicate("go\n", timeout=30)
+    assert (problems, launcher.returncode) == ("", 5)
+
+
+TAKER = """
+import os, signal, sys, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+taker = os.fork()
+os.setpgid(taker, taker)
+if taker == 0:
+    time.sleep(float(sys.argv[1]))
+    os._exit(0)
+os.tcsetpgrp(0, taker)
+if sys.argv[1] == "0":
+    os.waitpid(taker, 0)
+"""
+"""Leaves the terminal to a process group that has ended, or that lives on for some seconds."""
+
+SEEN_AFTER = "print('ours' if os.tcgetpgrp(0) == os.getpgrp() else 'theirs'); sys.exit(code)"
+
+
+@pytest.mark.parametrize(("seconds", "whose"), [("0", b"ours"), ("30", b"theirs")])
+def test_the_terminal_comes_back_from_a_group_that_has_ended_and_from_no_other(
+    seconds: str, whose: bytes
+) -> None:
+    script = LAUNCHER.replace("sys.exit(code)", SEEN_AFTER)
+    terminal = Terminal(sys.executable, "-c", script, sys.executable, "-c", TAKER, seconds)
+    terminal.read_until(whose + b"\r\n")
+    assert terminal.status() == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_without_a_connection_there_is_no_run(authsome: Program, tmp_path: Path)
         (("--provider", "nope"), 4),
         (("--connection", "nope/work"), 4),
         (("--connection", "nobody"), 4),
-        (("--connection", "discord/work"), 3),
+        (("--connection", "discord/work"), 4),
         (("--connection", "A"), 2),
         (("--connect-to", "x"), 2),
         (("--nope",), 2),
@@ -253,3 +254,53 @@ def test_a_program_reads_the_terminal_of_the_user(authsome: Program) -> None:
         finally:
             run.kill()
             os.close(parent)
+
+
+@pytest.mark.parametrize("text", ["/x", "A/b", "a/b/c"])
+def test_a_connection_that_is_no_name_is_said_to_be_none(authsome: Program, text: str) -> None:
+    authsome.connect()
+    said = authsome("run", "--connection", text, "--", "true")
+    assert said.status == 2
+    assert said.err.startswith(f"authsome: error: --connection '{text}' is not NAME or PROVIDER/NAME\n")
+
+
+def test_an_option_of_the_sandbox_without_it_is_answered_with_how_to_give_both(authsome: Program) -> None:
+    said = authsome("run", "--home", "ro", "--", "true")
+    assert said.status == 2
+    assert said.err.splitlines() == [
+        "authsome: error: --home goes with --sandbox",
+        "authsome: hint: add --sandbox, or leave --home out",
+    ]
+
+
+MANY = """
+import os, resource, socket, urllib.parse
+proxy = urllib.parse.urlsplit(os.environ["HTTPS_PROXY"])
+idle = [socket.create_connection((proxy.hostname, proxy.port)) for _ in range(40)]
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+def test_a_program_may_hold_as_many_connections_as_its_own_limit_allows(
+    tmp_path: Path, standin: StandIn
+) -> None:
+    authsome, _ = connected(tmp_path / "home", standin)
+    program = shlex.join([str(part) for part in (*PROGRAM, "run", "--", sys.executable, "-c", MANY + FETCH)])
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -S -n 50; exec {program}"],
+        env=authsome.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "50\n200\n", "")
+
+
+def test_a_closed_standard_output_is_the_programs_business(authsome: Program) -> None:
+    authsome.connect()
+    program = shlex.join([str(part) for part in (*PROGRAM, "run", "--", "sh", "-c", "echo; exit 7")])
+    done = subprocess.run(
+        ["sh", "-c", f"{program} >&-"], env=authsome.environ, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 7
