@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import threading
-import warnings
-from contextlib import suppress
-from pathlib import Path
+
+while (_opened := os.open(os.devnull, os.O_RDWR)) < 3:
+    pass  # a standard stream was closed: what is opened next would take its place
+os.close(_opened)
+
+
+def _interrupted(*_: object) -> None:
+    """Ends the process in the midst of an import, where an exception would come out as a traceback."""
+    try:
+        os.write(2, b"authsome: error: interrupted\n")
+    finally:
+        os._exit(130)
+
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, and stays so
+    signal.signal(signal.SIGINT, _interrupted)
+
+import threading  # noqa: E402
+import warnings  # noqa: E402
+from contextlib import suppress  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 _ROOT = Path(__file__).resolve().parent.parent
 if str(_ROOT) not in sys.path:
@@ -29,6 +47,8 @@ def main() -> int:
         warnings.simplefilter("ignore")  # those of libraries mean nothing to who reads standard error
     from launcher.cli import run_command_line
 
+    if signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return _leave(run_command_line(sys.argv[1:]))
 
 

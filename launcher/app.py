@@ -8,14 +8,15 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
-from launcher.errors import LoginNeeded, UsageProblem
+from launcher.errors import LauncherError, UsageProblem
 from launcher.key_sources import KeySources
+from launcher.nearness import did_you_mean, near
 from launcher.routes import Routes, routes
 from launcher.runs import private_folder
-from launcher.settings import Settings
+from launcher.settings import HOME_VARIABLE, RUN_VARIABLE, Settings
 from launcher.trust import client_context, root_certificates
-from oauth.outcome import login_command
-from oauth.registry import Registry
+from oauth.errors import ProviderInvalid, ProviderUnknown
+from oauth.registry import Registered, Registry
 from vault.model import NAME, ConnectionKey
 from vault.storage import SqliteStorage
 from vault.vault import Vault
@@ -49,6 +50,7 @@ class App:
 
     @cached_property
     def registry(self) -> Registry:
+        self._require_folder()
         return Registry(self.settings.providers_folder)
 
     @cached_property
@@ -74,21 +76,60 @@ class App:
 
     @property
     def has_vault(self) -> bool:
-        """Whether anything was ever stored; what only reads must not make a vault."""
+        """Whether anything was ever stored; what only reads must not make a vault. Raises: LauncherError."""
+        self.require_outside()
         return self.settings.vault_file.exists()
 
+    def require_outside(self) -> None:
+        """Raises: LauncherError inside of a run, unless it is one that hides nothing; UsageProblem."""
+        self._require_folder()
+        if self.environ.get(RUN_VARIABLE) and not self.settings.vault_file.exists():
+            raise LauncherError(
+                "this is inside of a run, which has no vault", "call this outside of 'authsome run'"
+            )
+
+    def _require_folder(self) -> None:
+        home = self.settings.home
+        if home.exists() and not home.is_dir():
+            raise UsageProblem(
+                f"{home} is not a folder", f"set {HOME_VARIABLE} to a folder, or move that file away"
+            )
+
     def make_folders(self) -> None:
-        """Make AUTHSOME_HOME and the folder the user may put provider files into. Raises: VaultError."""
+        """Make AUTHSOME_HOME and the folder the user may put provider files into.
+
+        Raises: VaultError, LauncherError.
+        """
+        self.require_outside()
         private_folder(self.settings.home, self.settings.providers_folder)
+
+    def registered(self, name: str) -> Registered:
+        """The definition of a provider as the user names it. Raises: ProviderUnknown, ProviderInvalid."""
+        try:
+            return self.registry.get(name)
+        except ProviderUnknown as error:
+            names = [found.provider.name for found in self.registry.all() if isinstance(found, Registered)]
+            raise ProviderUnknown(str(error), did_you_mean(near(name, names), error.hint)) from error
 
     def key(self, provider: str, name: str) -> ConnectionKey:
         """The key of a connection as the user names it. Raises: ProviderUnknown, UsageProblem."""
-        self.registry.get(provider)
+        self.registered(provider)
         if not NAME.fullmatch(name):
             raise UsageProblem(
                 f"{name!r} is not a valid connection name", "use lower-case letters, digits, '.', '_' and '-'"
             )
         return ConnectionKey(self.settings.profile, provider, name)
+
+    def stored_key(self, provider: str, name: str) -> ConnectionKey:
+        """As `key`, also for a stored connection whose provider has no definition now."""
+        try:
+            return self.key(provider, name)
+        except (ProviderUnknown, ProviderInvalid):
+            stored = self.vault.connections(self.settings.profile) if self.has_vault else []
+            for key, _ in stored:
+                if (key.provider, key.name) == (provider, name):
+                    return key
+            raise
 
     @asynccontextmanager
     async def http(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -118,8 +159,3 @@ class App:
                 yield keeper
             finally:
                 await keeper.aclose()
-
-
-def not_connected(key: ConnectionKey) -> LoginNeeded:
-    """The error for a connection that does not exist."""
-    return LoginNeeded(f"{key} is not connected", f"run '{login_command(key)}'")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from launcher import report
-from launcher.app import LOCK_SECONDS, App, not_connected
-from launcher.errors import ExitCode, LoginNeeded, UnknownConnection
+from launcher.app import LOCK_SECONDS, App
+from launcher.errors import ExitCode, LoginNeeded, UnknownConnection, not_connected
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
 from oauth.health import Expected, Finding

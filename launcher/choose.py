@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from launcher.errors import LoginNeeded, UnknownConnection, UsageProblem
-from oauth.outcome import login_command
+from launcher.errors import LoginNeeded, UnknownConnection, UsageProblem, not_connected
 from vault.model import DEFAULT_NAME, NAME, ConnectionKey
 
 
@@ -37,13 +36,15 @@ def choose(
         exact += _everywhere(present, names)
     for key in exact:
         if key not in present:
-            raise LoginNeeded(f"{key} is not connected", f"run '{login_command(key)}'")
+            raise not_connected(key)
     return list(dict.fromkeys(exact))
 
 
 def named_providers(providers: Sequence[str], connections: Sequence[str]) -> list[str]:
-    """Every provider that the options name."""
-    return list(dict.fromkeys([*providers, *(text.partition("/")[0] for text in connections if "/" in text)]))
+    """Every provider that the options name; a word that is no name is left to `choose`."""
+    words = [text.split("/") for text in connections]
+    named = [pair[0] for pair in words if len(pair) == 2 and all(map(NAME.fullmatch, pair))]
+    return list(dict.fromkeys([*providers, *named]))
 
 
 def _parsed(profile: str, connections: Sequence[str]) -> tuple[list[ConnectionKey], list[str]]:

@@ -6,14 +6,15 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TextIO
 
 import click
 
 from launcher import report
 from launcher.errors import ExitCode, LauncherError
+from launcher.nearness import did_you_mean, near
 from launcher.session import Session
 from launcher.settings import PROGRAM
 from oauth.errors import OAuthError, ProviderUnknown
@@ -44,8 +45,25 @@ _EXPLAINED: Final = (LauncherError, VaultError, OAuthError, ProxyError)
 _Explained = LauncherError | VaultError | OAuthError | ProxyError
 
 
+@contextmanager
+def _broken_pipe_told() -> Iterator[None]:
+    """click itself would end the process with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(ExitCode.BROKEN_PIPE) from error
+
+
 class _Commands(click.Group):
     """Imports a command only when it is called or described."""
+
+    @_broken_pipe_told()
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        return super().make_context(*arguments, **options)
+
+    @_broken_pipe_told()
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -70,6 +88,9 @@ def commands(ctx: click.Context, profile: str | None, debug: bool) -> None:
     session.profile = profile
     session.debug = debug
     session.command = ctx.invoked_subcommand
+    if sys.stdout is None and session.command != "run":
+        # At the start, so that nothing is done whose result nobody can see.
+        raise LauncherError("standard output is closed", "redirect it, for example to /dev/null")
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
@@ -77,13 +98,17 @@ def run_command_line(arguments: Sequence[str]) -> int:
     session = Session()
     try:
         status = commands.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
-        sys.stdout.flush()
+        _flush(sys.stdout)
     except _EXPLAINED as error:
         report.error(str(error), error.hint)
         return _failed(session, _exit_code(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else PROGRAM
-        report.error(_sentence(error.format_message()), f"see '{path} --help'")
+        message, meant = _usage_problem(error)
+        report.error(_sentence(message), did_you_mean(meant, f"see '{path} --help'"))
         return ExitCode.USAGE
     except click.ClickException as error:
         report.error(_sentence(error.format_message()))
@@ -92,11 +117,47 @@ def run_command_line(arguments: Sequence[str]) -> int:
         report.error("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Python would complain about standard output once more when it ends.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
+    except OSError:
+        problem = _unwritable(sys.stdout)
+        if problem is None:
+            raise
+        report.error(
+            f"cannot write to standard output: {problem}", "free some space, or redirect it to another place"
+        )
+        return _failed(session, ExitCode.FAILED)
+    finally:
+        # What is left in a buffer Python would try to write once more when it ends, and complain.
+        for stream in (sys.stdout, sys.stderr):
+            if _unwritable(stream) is not None:
+                with suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return status if isinstance(status, int) else ExitCode.DONE
+
+
+def _usage_problem(error: click.UsageError) -> tuple[str, Sequence[str]]:
+    """The message, and what was perhaps meant: click has that in the message, and knows no lazy commands."""
+    match error:
+        case click.exceptions.NoSuchCommand(ctx=click.Context(command=click.Group() as group) as ctx):
+            return error.message, near(error.command_name, group.list_commands(ctx))
+        case click.NoSuchOption():
+            return error.message, error.possibilities or ()
+        case _:
+            return error.format_message(), ()
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:  # closed by the caller
+        stream.flush()
+
+
+def _unwritable(stream: TextIO | None) -> str | None:
+    """Why what is still in a buffer cannot be written; None where nothing is, or it can."""
+    try:
+        _flush(stream)
+    except OSError as error:
+        return (error.strerror or "unknown error").lower()
+    return None
 
 
 def _exit_code(error: _Explained) -> ExitCode:

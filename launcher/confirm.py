@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from launcher.app import LOCK_SECONDS, App, not_connected
-from launcher.errors import NotConfirmed
+from launcher.app import LOCK_SECONDS, App
+from launcher.errors import NotConfirmed, not_connected
 from oauth.outcome import unconfirmed
 from oauth.provider import Provider
 from oauth.reach import reach_of, widened
@@ -18,7 +18,7 @@ def require_confirmed(key: ConnectionKey, connection: Connection, provider: Prov
 
 
 def to_confirm(app: App, key: ConnectionKey) -> list[str]:
-    """What there is to agree to, a phrase each. Raises: LoginNeeded."""
+    """What there is to agree to, a phrase each. Raises: LoginNeeded, UnknownConnection."""
     found = app.vault.connection(key) if app.has_vault else None
     if found is None:
         raise not_connected(key)
@@ -26,7 +26,7 @@ def to_confirm(app: App, key: ConnectionKey) -> list[str]:
 
 
 def confirm(app: App, key: ConnectionKey) -> None:
-    """Store that the definition, as it was read by this process, is agreed to. Raises: LoginNeeded."""
+    """Store that the definition, as it was read by this process, is agreed to. As `to_confirm`."""
     with app.vault.lock(key, LOCK_SECONDS):
         current = app.vault.connection(key)
         if current is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from launcher.render import age, utc
-from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Status
+from oauth.reach import widened
+from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status
 
 Shown = dict[str, str | list[str] | None]
 """A description, in the order in which it is printed; as JSON it is one object."""
@@ -26,8 +27,15 @@ FIELDS: Final = (
 """The names in a description."""
 
 
-def describe(key: ConnectionKey, connection: Connection, now: float) -> Shown:
-    """Everything about a connection but its credential; times are RFC 3339."""
+UNCONFIRMED: Final = "unconfirmed"
+"""The status of a connection that is not used until its user agrees to where it would be sent."""
+
+
+def describe(key: ConnectionKey, connection: Connection, now: float, wanted: Reach | None = None) -> Shown:
+    """Everything about a connection but its credential; times are RFC 3339.
+
+    `wanted` is where the definition of its provider would send it, if there is one.
+    """
     credential, checked = connection.credential, connection.checked
     scopes: list[str] | None = None
     expires_at: float | None = None
@@ -38,10 +46,11 @@ def describe(key: ConnectionKey, connection: Connection, now: float) -> Shown:
             scopes = []
         case _:
             assert_never(credential)
+    unconfirmed = wanted is not None and widened(connection.reach, wanted)
     return {
         "provider": key.provider,
         "connection": key.name,
-        "status": str(current_status(connection, now)),
+        "status": UNCONFIRMED if unconfirmed else str(current_status(connection, now)),
         "account": connection.account,
         "scopes": scopes,
         "requested_scopes": list(connection.requested_scopes),

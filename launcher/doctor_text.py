@@ -55,7 +55,8 @@ def _member(probe: Probe) -> dict[str, object]:
         case Works(level, missing):
             return {"level": level, "works": True, "missing": list(missing)}
         case Fails(level, step, number, cause):
-            why = {"step": step, "errno": number, "cause": cause.text, "remedy": cause.remedy}
+            remedy = None if _is_circular(cause.remedy) else cause.remedy
+            why = {"step": step, "errno": number, "cause": cause.text, "remedy": remedy}
             return {"level": level, "works": False, **why}
 
 
@@ -75,4 +76,12 @@ def _reasons(probes: tuple[Probe, ...]) -> Iterator[str]:
                 reason = (cause.text, cause.remedy)
         reasons.setdefault(reason, []).append(level)
     for (text, remedy), levels in reasons.items():
-        yield printable(f"{', '.join(levels)}: {text}") + "\n" + printable(f"  remedy: {remedy}")
+        lines = [f"{', '.join(levels)}: {text}"]
+        if not _is_circular(remedy):
+            lines.append(f"  remedy: {remedy}")
+        yield "\n".join(map(printable, lines))
+
+
+def _is_circular(remedy: str) -> bool:
+    """What `run` advises where it has nothing better is this very command."""
+    return "'authsome doctor'" in remedy

@@ -70,7 +70,11 @@ TABLE: Final = (
     Row(("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",), Value.BUNDLE, "gcloud"),
     Row(("NODE_EXTRA_CA_CERTS",), Value.EXTRA, "Node.js and bun; adds to the built-in roots"),
     Row(("DENO_CERT",), Value.EXTRA, "Deno; adds to the built-in roots"),
-    Row(("NODE_USE_ENV_PROXY",), Value.ON, "Node.js 22 and newer ignores the proxy variables without it"),
+    Row(
+        ("NODE_USE_ENV_PROXY",),
+        Value.ON,
+        "Node.js from 22.21 and 24 on ignores the proxy variables without it",
+    ),
     Row(("PERL_LWP_ENV_PROXY",), Value.ON, "LWP ignores the proxy variables without it"),
     Row(("MOJO_PROXY",), Value.ON, "Mojolicious ignores the proxy variables without it"),
     Row(("DENO_NO_UPDATE_CHECK",), Value.ON, "Deno's check is made without the proxy and delays its exit"),

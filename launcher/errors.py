@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
+from oauth.outcome import login_command
+from vault.model import DEFAULT_NAME, ConnectionKey
+
 
 class ExitCode(IntEnum):
     """What a command's exit status means."""
@@ -42,7 +45,7 @@ class UsageProblem(LauncherError):
 
 
 class LoginNeeded(LauncherError):
-    """There is no connection to use, or it has expired."""
+    """There is no connection to use, the usual one included, or it has expired."""
 
     exit_code = ExitCode.LOGIN_NEEDED
 
@@ -52,9 +55,17 @@ class NotConfirmed(LauncherError):
 
 
 class UnknownConnection(LauncherError):
-    """No provider has a connection of that name."""
+    """No provider, or not the one that is meant, has a connection of that name."""
 
     exit_code = ExitCode.UNKNOWN
+
+
+def not_connected(key: ConnectionKey) -> LoginNeeded | UnknownConnection:
+    """The error for a connection that does not exist; only a name that somebody chose can be a wrong one."""
+    problem, remedy = f"{key} is not connected", f"run '{login_command(key)}'"
+    if key.name == DEFAULT_NAME:
+        return LoginNeeded(problem, remedy)
+    return UnknownConnection(problem, f"see 'authsome list', or {remedy}")
 
 
 class ProgramNotFound(LauncherError):

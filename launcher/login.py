@@ -186,8 +186,10 @@ def _secret(path: str, option: str) -> SecretStr:
             with Path(path).open(encoding="utf-8") as file:
                 text = file.read(MAX_SECRET + 1)
     except (OSError, UnicodeDecodeError) as error:
-        problem = (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "not text"
-        raise UsageProblem(f"cannot read {option} {path!r}: {problem}", "check the path") from None
+        problem, hint = "not text", "give a file that holds one line with the secret"
+        if isinstance(error, OSError):
+            problem, hint = (error.strerror or "unreadable").lower(), "check the path"
+        raise UsageProblem(f"cannot read {option} {path!r}: {problem}", hint) from None
     secret = text.strip()
     if not secret or len(text) > MAX_SECRET or not secret.isascii() or not secret.isprintable():
         raise UsageProblem(

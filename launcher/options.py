@@ -18,3 +18,7 @@ connect_to = click.option(
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+as_json_lines = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a line, the oldest first."
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from launcher.render import printable
 from launcher.settings import PROGRAM
@@ -24,6 +25,9 @@ def note(message: str) -> None:
 
 
 def _lines(kind: str, message: str, hint: str) -> None:
-    print(f"{PROGRAM}: {kind}{printable(message)}", file=sys.stderr)
+    lines = [f"{PROGRAM}: {kind}{printable(message)}"]
     if hint:
-        print(f"{PROGRAM}: hint: {printable(hint)}", file=sys.stderr)
+        lines.append(f"{PROGRAM}: hint: {printable(hint)}")
+    if sys.stderr is not None:  # closed by the caller; print would take standard output instead
+        with suppress(OSError):  # that it cannot be told must not change how a command ends
+            print("\n".join(lines), file=sys.stderr)

@@ -22,17 +22,22 @@ class Session:
     """The name of the command, for the exit status."""
 
     def app(self, connect_to: Sequence[str] = ()) -> App:
-        """The application in this process's environment. Raises: UsageProblem."""
+        """The application in this process's environment. Raises: UsageProblem, LauncherError."""
         # Not at the top: `--help` needs none of what this imports.
         from launcher.app import App
         from launcher.descriptors import key_descriptors
+        from launcher.errors import LauncherError
         from launcher.settings import read_settings
 
         key_descriptors(os.environ)  # before anything is opened
+        try:
+            working_folder = Path.cwd()
+        except OSError as error:
+            raise LauncherError("the working folder is gone", "change to a folder that exists") from error
         settings = read_settings(
             os.environ,
             user_home=Path.home(),
-            working_folder=Path.cwd(),
+            working_folder=working_folder,
             profile=self.profile,
             connect_to=connect_to,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeGuard, get_args, get_origin
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from launcher.cli import COMMANDS, commands
 from launcher.errors import ExitCode
+from launcher.settings import RUN_VARIABLE
+from oauth.provider import Provider
 from proxy.model import PLACEHOLDER, Reason
 
 ROOT: Final = Path(__file__).parent.parent
@@ -71,10 +75,49 @@ def unknown_options(words: list[str]) -> list[str]:
     return [word for word in words if word.startswith("-") and word not in known]
 
 
+def table(text: str, title: str) -> list[list[str]]:
+    """The cells of the table whose head begins with `title`."""
+    (rows,) = re.findall(rf"(?m)^\| {title} \|.*\n\|---.*\n((?:\|.*\n)+)", text)
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows.splitlines()]
+
+
 def table_keys(text: str, title: str) -> list[str]:
     """The first column of the table whose head begins with `title`."""
-    (rows,) = re.findall(rf"(?m)^\| {title} \|.*\n\|---.*\n((?:\|.*\n)+)", text)
-    return [row.split("|")[1].strip().strip("`") for row in rows.splitlines()]
+    return [row[0].strip("`") for row in table(text, title)]
+
+
+def schema_keys() -> dict[str, str]:
+    """The keys of a provider file with their types, in the words of the README."""
+    found: dict[str, tuple[list[str], list[bool]]] = {}
+
+    def look(model: type[BaseModel], prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            key = prefix + (field.alias or name)
+            below = [one for one in (field.annotation, *get_args(field.annotation)) if is_model(one)]
+            for inner in below:
+                look(inner, f"{key}.")
+            if not below:
+                types, required = found.setdefault(key, ([], []))
+                types.append(type_words(field.annotation))
+                required.append(field.is_required())
+
+    look(Provider, "")
+    return {
+        key: " or ".join(dict.fromkeys(types)) + (", required" if all(required) else "")
+        for key, (types, required) in found.items()
+    }
+
+
+def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def type_words(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{json.dumps(value)}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list of texts"
+    return "true or false" if annotation is bool else "text"
 
 
 def test_the_command_reference_is_what_help_prints() -> None:
@@ -126,6 +169,21 @@ def test_the_placeholder_is_spelt_as_the_proxy_spells_it() -> None:
     assert PLACEHOLDER in README.read_text()
 
 
+def test_what_a_run_sets_of_its_own_is_in_the_table_of_variables() -> None:
+    assert f"| `{RUN_VARIABLE}` |" in README.read_text()
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    named = re.findall(r"(?m)^make (\w+)", README.read_text())
+    targets = re.findall(r"(?m)^(\w+):", (ROOT / "Makefile").read_text())
+    assert set(named) >= {"test", "lint", "hostile", "heavy", "browser"}
+    assert [name for name in named if name not in targets] == []
+
+
+def test_the_table_of_a_provider_files_keys_is_that_of_its_schema() -> None:
+    assert {row[0].strip("`"): row[1] for row in table(README.read_text(), "key")} == schema_keys()
+
+
 def test_nobody_is_told_to_install_the_package_of_another_project() -> None:
     told = re.compile(r"(?:pip|pipx|uv|uvx)\s[^\n`]*install[^\n`]*\bauthsome\b(?!-proxy)")
     assert told.search("pip install authsome")
@@ -137,6 +195,22 @@ def test_every_relative_link_leads_to_a_file() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
     assert "SECURITY.md" in links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_way_to_a_definition_of_ones_own_works_where_nothing_is_yet(tmp_path: Path) -> None:
+    blocks = re.findall(r"(?ms)^```bash\n(.*?)^```", README.read_text())
+    (block,) = [block for block in blocks if "inspect discord >" in block]
+    program = shlex.join([sys.executable, "-I", str(ROOT / "launcher" / "__main__.py")])
+    script = f'set -e; umask 022; authsome() {{ {program} "$@"; }}\n{block}authsome vault init'
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split()[:2] == ["discord", "custom"]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from launcher.session import Session
 
 
 @click.command("audit")
-@options.as_json
+@options.as_json_lines
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

@@ -40,7 +40,15 @@ def command(session: Session, provider: str, name: str, yes: bool) -> None:
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageProblem("there is no terminal to ask at", "read the lines above, then add --yes")
-            if not click.confirm(f"{PROGRAM}: is that wanted?", err=True):
+            if not _is_wanted():
                 raise LauncherError(f"{key} stays unused", f"see 'authsome inspect {provider}'")
         confirm(app, key)
     report.note(f"{key} is used again")
+
+
+def _is_wanted() -> bool:
+    try:
+        return click.confirm(f"{PROGRAM}: is that wanted?", err=True)
+    except click.Abort:
+        click.echo(err=True)  # what is said of it belongs on a line of its own
+        raise

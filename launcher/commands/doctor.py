@@ -23,12 +23,12 @@ def command(session: Session, as_json: bool) -> int:
     from launcher.errors import ExitCode, LauncherError
     from launcher.isolation.probe import probe
 
-    try:
-        probes = probe()  # forks, so before anything that could start a thread
-    except OSError as error:
-        problem = (error.strerror or "unknown error").lower()
-        raise LauncherError(f"cannot try the isolation: {problem}", "check /proc and /tmp") from error
     with session.app() as app:
+        try:
+            probes = probe()  # forks, so before anything that could start a thread
+        except OSError as error:
+            problem = (error.strerror or "unknown error").lower()
+            raise LauncherError(f"cannot try the isolation: {problem}", "check /proc and /tmp") from error
         diagnosis = Diagnosis(tuple(probes), tuple(findings(app)))
     click.echo(as_json_text(diagnosis) if as_json else as_tables(diagnosis))
     return ExitCode.DONE if diagnosis.works else ExitCode.FAILED

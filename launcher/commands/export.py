@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 import click
 
 from launcher import options, report
-from launcher.errors import LauncherError, LoginNeeded, UsageProblem
+from launcher.errors import LauncherError, LoginNeeded, UsageProblem, not_connected
 from launcher.session import Session
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def command(session: Session, provider: str, name: str, style: str, connect_to: 
 
 
 async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
-    from launcher.app import not_connected
     from oauth.keeper import FreshCredential, NotUsable, Why
 
     if not app.has_vault:
@@ -73,6 +72,8 @@ async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
     match outcome:
         case FreshCredential():
             return outcome
+        case NotUsable(why=Why.NOT_CONNECTED):
+            raise not_connected(key)
         case NotUsable(why=Why.UNAVAILABLE | Why.UNCONFIRMED):
             raise LauncherError(outcome.message, outcome.hint)
         case NotUsable():

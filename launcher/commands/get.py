@@ -18,10 +18,10 @@ from launcher.session import Session
 @click.pass_obj
 def command(session: Session, provider: str, name: str, field: str | None, as_json: bool) -> None:
     """Show a connection, never its credential."""
-    from launcher.app import not_connected
     from launcher.describe import FIELDS, as_text, describe
-    from launcher.errors import UsageProblem
+    from launcher.errors import UsageProblem, not_connected
     from launcher.render import printable
+    from oauth.reach import reach_of
 
     if field is not None and field not in FIELDS:
         raise UsageProblem(f"there is no field {field!r}", f"choose one of {', '.join(FIELDS)}")
@@ -30,7 +30,8 @@ def command(session: Session, provider: str, name: str, field: str | None, as_js
         found = app.vault.connection(key) if app.has_vault else None
         if found is None:
             raise not_connected(key)
-        shown = describe(key, found.value, app.now())
+        wanted = reach_of(app.registry.get(provider).provider)
+        shown = describe(key, found.value, app.now(), wanted)
     if field is not None:
         value = shown[field]
         click.echo(json.dumps(value) if as_json else printable(as_text(value)))

@@ -16,8 +16,14 @@ from launcher.session import Session
 def command(session: Session, provider: str) -> None:
     """Print the definition of a provider.
 
-    Byte for byte. To change it: authsome inspect NAME > ~/.authsome/providers/NAME.json
+    Byte for byte. To change a bundled one:
+
+    \b
+      mkdir -m 700 -p ~/.authsome ~/.authsome/providers
+      authsome inspect NAME > ~/.authsome/providers/NAME.json
+
+    Where that file exists, write to another one: the shell empties it before it is read.
     """
     with session.app() as app:
-        text = app.registry.get(provider).text
+        text = app.registered(provider).text
     sys.stdout.buffer.write(text)

@@ -33,10 +33,10 @@ def command(session: Session, as_json: bool) -> None:
     from launcher.render import table
 
     with session.app() as app:
+        connections = _connections(app)  # first: a vault that is refused is said once, and alone
         sources = _sources(app)
-        connections = _connections(app)
-    for name in {listed.key.provider for listed in connections} - sources.keys():
-        sources[name] = "missing"
+        for name in {listed.key.provider for listed in connections} - sources.keys():
+            sources[name] = _why_not(app, name)
     if as_json:
         members = [
             {
@@ -65,16 +65,32 @@ def _sources(app: App) -> dict[str, str]:
     return sources
 
 
+def _why_not(app: App, name: str) -> str:
+    """What stands in the place of a source that was not found."""
+    from oauth.errors import ProviderInvalid, ProviderUnknown
+
+    try:
+        return app.registry.get(name).source
+    except ProviderUnknown:
+        return "missing"
+    except ProviderInvalid:
+        return "invalid"
+
+
 def _connections(app: App) -> list[_Listed]:
     from launcher.describe import describe, describe_damaged, last_check
+    from oauth.reach import reach_of
+    from oauth.registry import Registered
     from vault.model import Versioned
 
     found = []
+    wanted = {r.provider.name: reach_of(r.provider) for r in app.registry.all() if isinstance(r, Registered)}
     stored = app.vault.connections(app.settings.profile) if app.has_vault else []
     for key, record in stored:
         if isinstance(record, Versioned):
             now = app.now()
-            found.append(_Listed(key, describe(key, record.value, now), last_check(record.value, now)))
+            shown = describe(key, record.value, now, wanted.get(key.provider))
+            found.append(_Listed(key, shown, last_check(record.value, now)))
         else:
             report.warning(f"{key}: {record}", record.hint)
             found.append(_Listed(key, describe_damaged(key), ""))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from launcher import options, report
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, UnknownConnection
 from launcher.session import Session
 
 if TYPE_CHECKING:
@@ -30,41 +31,50 @@ def command(session: Session, provider: str, name: str, force: bool, connect_to:
     If the provider does not confirm, the connection is kept, so that logging out can be tried again:
     a token that is only forgotten here stays good.
     """
-    from launcher.app import LOCK_SECONDS, not_connected
+    from launcher.app import LOCK_SECONDS
     from launcher.errors import NotConfirmed
-    from oauth.errors import OAuthError
+    from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
     from vault.errors import RecordDamaged
 
     with session.app(connect_to) as app:
-        key = app.key(provider, name)
+        key = app.stored_key(provider, name)
         if not app.has_vault:
-            raise not_connected(key)
+            raise _nothing(key)
         with app.vault.lock(key, LOCK_SECONDS):  # a refresh in between would leave a token that nobody knows
             try:
-                revoked = asyncio.run(_revoke(app, key))
+                revoked, ended = asyncio.run(_revoke(app, key))
             except (OAuthError, RecordDamaged, NotConfirmed) as error:
                 if isinstance(error, NotConfirmed) and not force:
                     raise
                 if not force:
-                    raise LauncherError(
+                    kind = UnknownConnection if isinstance(error, ProviderUnknown) else LauncherError
+                    undefined = isinstance(error, ProviderUnknown | ProviderInvalid)
+                    remedy = "put its provider file in order" if undefined else "try again"
+                    raise kind(
                         f"{key} was not revoked and is kept: {error}",
-                        "try again, or forget it here alone with --force",
+                        f"{remedy}, or forget it here alone with --force",
                     ) from error
                 report.warning(f"{key} was not revoked and stays valid at the provider: {error}")
-                revoked = False
+                revoked, ended = False, []
             app.vault.delete_connection(key)
+        for other in ended:  # without that lock: two logouts would wait for each other
+            _forget_check(app, other)
     report.note(f"{key} is logged out" if revoked else f"{key} is forgotten on this machine")
 
 
-async def _revoke(app: App, key: ConnectionKey) -> bool:
-    from launcher.app import not_connected
+def _nothing(key: ConnectionKey) -> UnknownConnection:
+    return UnknownConnection(f"{key} is not connected", "see 'authsome list'")
+
+
+async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKey]]:
+    """Whether it was revoked, and the connections that ended with it."""
     from launcher.confirm import require_confirmed
     from oauth.flows import revoke
     from oauth.provider import OAuth2
 
     found = app.vault.connection(key)
     if found is None:
-        raise not_connected(key)
+        raise _nothing(key)
     provider = app.registry.get(key.provider).provider
     require_confirmed(key, found.value, provider)
     client = app.vault.client(key.profile, key.provider)
@@ -75,5 +85,36 @@ async def _revoke(app: App, key: ConnectionKey) -> bool:
             "the provider was not asked to revoke the credential", "revoke it in the provider's settings"
         )
     elif isinstance(provider.auth, OAuth2) and provider.auth.revocation_note:
-        report.warning(provider.auth.revocation_note)
-    return revoked
+        ended = _same_account(app, key, found.value.account)
+        here = f": here {', '.join(map(str, ended))}" if ended else ""
+        hint = "log in to what ended with it again, where it is still needed" if ended else ""
+        report.warning(f"{provider.auth.revocation_note}{here}", hint)
+        return revoked, ended
+    return revoked, []
+
+
+def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[ConnectionKey]:
+    """The other connections of an account; those of one profile share their application."""
+    from vault.model import Versioned
+
+    return [
+        other
+        for other, record in app.vault.connections(key.profile)
+        if other.provider == key.provider
+        and other != key
+        and isinstance(record, Versioned)
+        and account is not None
+        and record.value.account == account
+    ]
+
+
+def _forget_check(app: App, key: ConnectionKey) -> None:
+    """What the last check has found is no longer so."""
+    from launcher.app import LOCK_SECONDS
+    from vault.errors import VaultError
+
+    with suppress(VaultError), app.vault.lock(key, LOCK_SECONDS):  # the logout is done, whatever comes
+        current = app.vault.connection(key)
+        if current is not None and current.value.checked is not None:
+            changed = current.value.model_copy(update={"checked": None})
+            app.vault.put_connection(key, changed, expected=current.generation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import click
 
@@ -102,7 +103,9 @@ def command(
 
     secret_descriptors = key_descriptors(os.environ)
     load_everything()
-    with session.app(connect_to) as app, run_folder(app.settings.runs_folder) as folder:
+    with session.app(connect_to) as app, ExitStack() as stack:
+        app.require_outside()
+        folder = stack.enter_context(run_folder(app.settings.runs_folder))
         # Before anything else: what the child is forked from must never have held a secret.
         isolated = isolated_child(
             IsolationInput(sandbox, no_sandbox, home, writable, ports, sockets),

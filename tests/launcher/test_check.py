@@ -354,7 +354,7 @@ def test_all_and_default_connections(desk: Desk) -> None:
     ("options", "status", "problem"),
     [
         (("discord",), 3, "discord/default is not connected"),
-        (("discord", "--connection", "work"), 3, "discord/work is not connected"),
+        (("discord", "--connection", "work"), 4, "discord/work is not connected"),
         ((), 3, "there is no connection to check"),
         (("--all",), 3, "there is no connection to check"),
         (("discord", "--all"), 3, "there is no connection to check"),

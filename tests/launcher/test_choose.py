@@ -47,10 +47,17 @@ def test_what_is_named_twice_is_offered_once() -> None:
     assert chosen("discord/home", "discord/home") == ["discord/home"]
 
 
-def test_a_known_provider_without_that_connection_needs_a_login() -> None:
-    with pytest.raises(LoginNeeded, match="acme/home is not connected") as caught:
+def test_a_connection_that_its_provider_has_not_is_unknown() -> None:
+    with pytest.raises(UnknownConnection, match="acme/home is not connected") as caught:
         chosen("acme/home")
-    assert caught.value.hint == "run 'authsome login acme --connection home'"
+    assert caught.value.hint == "see 'authsome list', or run 'authsome login acme --connection home'"
+    assert caught.value.exit_code is ExitCode.UNKNOWN
+
+
+def test_a_provider_without_its_usual_connection_needs_a_login() -> None:
+    with pytest.raises(LoginNeeded, match="other/default is not connected") as caught:
+        chosen(providers=("other",))
+    assert caught.value.hint == "run 'authsome login other'"
     assert caught.value.exit_code is ExitCode.LOGIN_NEEDED
 
 

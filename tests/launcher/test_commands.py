@@ -80,6 +80,36 @@ def test_list_warns_of_a_wrong_provider_file_and_shows_the_others(authsome: Prog
     assert "acme.json" in said.err
 
 
+def test_a_connection_whose_definition_became_wider_is_shown_as_unconfirmed(authsome: Program) -> None:
+    authsome.connect()
+    authsome.connect(name="work")
+    definition = json.loads((ROOT / "oauth" / "providers" / "discord.json").read_text())
+    definition["proxy"]["hosts"].append("wider.example")
+    file = authsome.home / "providers" / "discord.json"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.write_text(json.dumps(definition))
+    file.chmod(0o600)
+    lines = [line.split()[2:4] for line in authsome("list").out.splitlines()[1:]]
+    assert lines == [["default", "unconfirmed"], ["work", "unconfirmed"]]
+    assert authsome("get", "discord", "--field", "status").out == "unconfirmed\n"
+    assert authsome("confirm", "discord", "--yes").status == 0
+    assert authsome("get", "discord", "--field", "status").out == "connected\n"
+
+
+@pytest.mark.parametrize(("text", "source"), [("{}", "invalid"), (None, "missing")])
+def test_list_tells_a_wrong_definition_from_one_that_is_not_there(
+    authsome: Program, text: str | None, source: str
+) -> None:
+    file = authsome.home / "providers" / "keyed.json"
+    file.parent.mkdir(mode=0o700, parents=True)
+    authsome.home.chmod(0o700)
+    file.write_bytes((ROOT / "examples" / "providers" / "keyed.json").read_bytes())
+    file.chmod(0o600)
+    authsome.connect("keyed")
+    file.unlink() if text is None else file.write_text(text)
+    assert authsome("list").out.splitlines()[2].split()[:4] == ["keyed", source, "default", "connected"]
+
+
 def test_get_prints_everything_but_the_credential(authsome: Program) -> None:
     authsome.connect()
     said = authsome("get", "discord")
@@ -112,13 +142,37 @@ def test_a_field_that_does_not_exist_is_a_usage_error_that_lists_those_that_do(
     assert "choose one of provider, connection, status" in said.err
 
 
-@pytest.mark.parametrize("command", [("get", "discord"), ("export", "discord"), ("logout", "discord")])
+@pytest.mark.parametrize("command", [("get", "discord"), ("export", "discord"), ("check", "discord")])
 def test_without_a_connection_a_login_is_needed(authsome: Program, command: tuple[str, ...]) -> None:
     said = authsome(*command)
     assert (said.status, said.out, said.err) == (3, "", NOT_CONNECTED)
     authsome.connect(name="work")
     said = authsome(*command)
     assert (said.status, said.out, said.err) == (3, "", NOT_CONNECTED)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "get discord --connection nope",
+        "export discord --connection nope",
+        "logout discord --connection nope",
+        "check discord --connection nope",
+        "confirm discord --connection nope",
+        "run --connection discord/nope -- true",
+        "run --provider discord --connection nope -- true",
+    ],
+)
+def test_a_connection_that_was_never_made_under_that_name_is_exit_4(
+    authsome: Program, command: str, first: bool
+) -> None:
+    if not first:
+        authsome.connect()
+    said = authsome(*command.split())
+    assert (said.status, said.out) == (4, "")
+    assert said.err.startswith("authsome: error: discord/nope is not connected\nauthsome: hint: see ")
+    assert ("login" in said.err) is not command.startswith("logout")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +220,30 @@ def test_export_is_refused_inside_of_a_run(authsome: Program) -> None:
     assert said.err.startswith("authsome: error: credentials are not exported inside of a run\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["login discord", "get discord", "list", "run -- true", "vault verify", "vault init", "logout discord"],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_inside_of_a_run_it_is_said_that_there_is_no_vault(
+    authsome: Program, command: str, masked: bool
+) -> None:
+    if masked:  # as a run hides it
+        authsome.home.mkdir(mode=0o755)
+    said = Program(authsome.home, {"AUTHSOME_RUN": "r1"})(*command.split())
+    assert (said.status, said.out) == (125 if command.startswith("run") else 1, "")
+    assert said.err.splitlines() == [
+        "authsome: error: this is inside of a run, which has no vault",
+        "authsome: hint: call this outside of 'authsome run'",
+    ]
+
+
+def test_inside_of_a_run_that_hides_nothing_the_vault_is_used(authsome: Program) -> None:
+    authsome.connect()
+    inside = Program(authsome.home, {"AUTHSOME_RUN": "r1"})
+    assert inside("get", "discord", "--field", "status").out == "connected\n"
+
+
 def test_export_of_an_expired_connection_needs_a_login(authsome: Program) -> None:
     authsome.connect(status=Status.EXPIRED)
     said = authsome("export", "discord")
@@ -195,7 +273,7 @@ def test_audit_passes_over_a_line_that_is_not_whole(authsome: Program) -> None:
     with (folder / "audit.jsonl").open("a") as file:
         file.write('{"time": "1970-01-01T00:00:00Z", "ru')
     said = authsome("audit")
-    assert (said.status, said.err) == (0, "")
+    assert said.status == 0
     assert [line.split()[5] for line in said.out.splitlines()[1:]] == ["/whole"]
 
 
@@ -205,3 +283,28 @@ def test_a_home_that_others_can_enter_is_refused(authsome: Program, tmp_path: Pa
     said = authsome("list")
     assert said.status == 1
     assert "chmod 700" in said.err
+
+
+@pytest.mark.parametrize("command", ["list", "get discord", "login discord", "vault init"])
+def test_a_home_that_is_a_file_is_refused(authsome: Program, command: str) -> None:
+    authsome.home.write_text("")
+    said = authsome(*command.split())
+    assert (said.status, said.out) == (2, "")
+    assert said.err.splitlines()[-2:] == [
+        f"authsome: error: {authsome.home} is not a folder",
+        "authsome: hint: set AUTHSOME_HOME to a folder, or move that file away",
+    ]
+
+
+def test_a_folder_of_definitions_that_others_can_write_to_is_told_once(authsome: Program) -> None:
+    authsome.connect()
+    folder = authsome.home / "providers"
+    folder.mkdir(exist_ok=True)
+    (folder / "discord.json").write_bytes((ROOT / "oauth" / "providers" / "discord.json").read_bytes())
+    folder.chmod(0o777)
+    said = authsome("list")
+    assert (said.status, said.out) == (1, "")
+    assert said.err.splitlines() == [
+        f"authsome: error: other users can use {folder}",
+        f"authsome: hint: run 'chmod 700 {folder}'",
+    ]

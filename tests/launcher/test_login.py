@@ -85,3 +85,14 @@ def test_options_that_do_not_fit_are_refused(
     said = keyed("login", *arguments, stdin="x")
     assert said.status == 2
     assert said.err.splitlines()[0] == f"authsome: error: {problem}"
+
+
+def test_a_key_file_that_is_no_text_is_told_from_one_that_is_not_there(
+    keyed: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe\x00")
+    said = keyed("login", "keyed", "--key-file", str(tmp_path / "key"))
+    assert said.status == 2
+    assert said.err.endswith("not text\nauthsome: hint: give a file that holds one line with the secret\n")
+    said = keyed("login", "keyed", "--key-file", str(tmp_path / "nowhere"))
+    assert said.err.endswith("authsome: hint: check the path\n")

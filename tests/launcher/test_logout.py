@@ -1,7 +1,11 @@
+import json
+import shutil
+import time
 from pathlib import Path
 
-from tests.launcher.cli import Program, connected
+from tests.launcher.cli import ROOT, Program, connected
 from tests.standin import Answer, StandIn
+from vault.model import Checked, ConnectionKey, Health
 
 NOTE = "Discord revokes every token of this user and application, also those used on other machines"
 
@@ -53,3 +57,61 @@ def test_without_a_stored_client_nothing_can_be_revoked_and_that_is_said(authsom
     assert said.status == 0
     assert "was not asked to revoke" in said.err
     assert said.err.endswith("authsome: discord/default is forgotten on this machine\n")
+
+
+def test_a_connection_whose_definition_is_gone_or_wrong_can_be_forgotten_with_force(
+    authsome: Program,
+) -> None:
+    file = authsome.home / "providers" / "keyed.json"
+    for number, left in enumerate((None, "{}")):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        authsome.home.chmod(0o700)
+        shutil.copy(ROOT / "examples" / "providers" / "keyed.json", file)
+        file.chmod(0o600)
+        authsome.connect("keyed")
+        file.unlink() if left is None else file.write_text(left)
+        said = authsome("logout", "keyed")
+        assert said.status == (4, 1)[number]
+        assert said.err.startswith("authsome: error: keyed/default was not revoked and is kept: ")
+        assert said.err.endswith(
+            "authsome: hint: put its provider file in order, or forget it here alone with --force\n"
+        )
+        assert "keyed" in authsome("list").out
+        said = authsome("logout", "keyed", "--force")
+        assert said.status == 0
+        assert said.err.endswith("authsome: keyed/default is forgotten on this machine\n")
+        assert "default" not in authsome("list").out
+
+
+def test_what_neither_a_file_nor_the_vault_knows_is_unknown_also_with_force(authsome: Program) -> None:
+    authsome.connect()
+    for name in ("nope", "../x"):
+        said = authsome("logout", name, "--force")
+        assert said.status == 4
+        assert said.err.startswith(f"authsome: error: there is no provider '{name}'\n")
+
+
+def test_connections_of_the_same_account_that_end_with_it_are_named_and_no_longer_called_healthy(
+    tmp_path: Path, standin: StandIn
+) -> None:
+    authsome, _ = connected(tmp_path / "home", standin, name="personal")
+    authsome.connect(name="work")
+    authsome.connect(name="other")
+    authsome.connect(name="default", profile="ci")
+    healthy = Checked(health=Health.HEALTHY, at=time.time())
+    with authsome.vault() as vault:
+        for name, account in (("work", "nelly"), ("other", "somebody else")):
+            key = ConnectionKey("default", "discord", name)
+            found = vault.connection(key)
+            assert found is not None
+            changed = found.value.model_copy(update={"checked": healthy, "account": account})
+            vault.put_connection(key, changed, expected=found.generation)
+    said = authsome("logout", "discord", "--connection", "personal")
+    assert said.status == 0
+    assert said.err.splitlines() == [
+        f"authsome: warning: {NOTE}: here discord/work",
+        "authsome: hint: log in to what ended with it again, where it is still needed",
+        "authsome: discord/personal is logged out",
+    ]
+    shown = json.loads(authsome("list", "--json").out)[0]["connections"]
+    assert [(one["connection"], one["health"]) for one in shown] == [("other", "healthy"), ("work", None)]
