@@ -10,12 +10,13 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test hostile heavy load lint browser readme lock clean
+.PHONY: help setup demo test slow hostile heavy load lint browser readme lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
 	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
-	@echo "make test      run the tests that need no browser"
+	@echo "make test      run the tests"
+	@echo "make slow      run the tests that would make 'make test' slow"
 	@echo "make hostile   let a hostile program attack real runs, and list what each protection keeps away"
 	@echo "make heavy     run what takes minutes: kills in the middle of things, load, fuzz"
 	@echo "make load      ten minutes of requests over many token lifetimes"
@@ -31,7 +32,10 @@ demo: $(STAMP)
 	@$(PYTHON) examples/demo.py
 
 test: $(STAMP)
-	$(PYTHON) -m pytest -q -m "not browser and not heavy" $(ARGS)
+	$(PYTHON) -m pytest -q -m "not browser and not heavy and not slow" $(ARGS)
+
+slow: $(STAMP)
+	$(PYTHON) -m pytest -q -m slow $(ARGS)
 
 lint: $(STAMP)
 	$(PYTHON) -m ruff check .

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NoReturn
@@ -101,7 +100,7 @@ def seal_imports() -> None:
     sys.meta_path[:] = [Sealed()]
 
 
-class Sealed(MetaPathFinder):
+class Sealed:
     """Libraries try to import what may not be installed, and take this for a no."""
 
     def find_spec(

@@ -89,7 +89,10 @@ def test_the_search_finds_what_the_vault_holds_unsealed(desk: Desk, tmp_path: Pa
 
 def test_a_process_that_holds_a_secret_in_its_arguments_would_be_found() -> None:
     with subprocess.Popen(["sleep", "30"], env={"LOOT": "CANARY-in-environ"}) as process:
-        found = [pid for pid, text in processes() if b"CANARY-in-environ" in text]
+        found: list[int] = []
+        end = time.monotonic() + 10  # a process that has just begun shows no environment yet
+        while process.pid not in found and time.monotonic() < end:
+            found = [pid for pid, text in processes() if b"CANARY-in-environ" in text]
         process.kill()
     assert process.pid in found
 

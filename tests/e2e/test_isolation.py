@@ -181,7 +181,14 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin") or PYTHON
 """The tests' own may lie in /tmp, of which a sandbox has one of its own."""
 
 
-@pytest.mark.parametrize("options", [[], ["--sandbox"], ["--no-sandbox"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--sandbox"], marks=pytest.mark.slow),
+        pytest.param(["--no-sandbox"], marks=pytest.mark.slow),
+    ],
+)
 def test_while_the_program_runs_the_launcher_takes_up_no_code(
     desk: Desk, options: list[str], tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 import subprocess
 import time
 
+import pytest
+
 from tests.e2e.desk import PYTHON, Desk, finished, wait_until
 from tests.standin import Answer, StandIn
 
@@ -94,6 +96,7 @@ def test_a_login_during_a_run_is_used_at_once(desk: Desk) -> None:
     assert desk.standin.wire_contains(real)
 
 
+@pytest.mark.slow
 def test_a_token_endpoint_that_is_down_leaves_the_login_alone(standin: StandIn, desk: Desk) -> None:
     standin.discord.token_lifetime = 2.0
     desk.login()

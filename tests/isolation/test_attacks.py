@@ -93,6 +93,7 @@ def test_each_attack_works_where_nothing_is_isolated(around: World) -> None:
     assert everything(around, "none") == dict.fromkeys((*attacks(around), *HONEST), OPEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "left_out", "attack"),
     [

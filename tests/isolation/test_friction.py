@@ -114,6 +114,8 @@ HOW: Final[dict[str, tuple[list[str], str]]] = {
 }
 """The options, and the kind of machine, that lead to a level."""
 
+USUAL: Final = ("guard", "sandbox")
+
 
 @dataclass(frozen=True, slots=True)
 class Honest:
@@ -146,7 +148,9 @@ def alone(request: pytest.FixtureRequest) -> tuple[Honest, set[str]]:
     return honest, failures
 
 
-@pytest.mark.parametrize("level", HOW)
+@pytest.mark.parametrize(
+    "level", [pytest.param(level, marks=[] if level in USUAL else pytest.mark.slow) for level in HOW]
+)
 def test_honest_programs_notice_what_the_documentation_says(
     alone: tuple[Honest, set[str]], level: str
 ) -> None:

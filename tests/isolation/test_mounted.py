@@ -12,7 +12,12 @@ import pytest
 
 from tests.isolation.world import CANARY, World
 
-LEVELS: Final = ("landlock", "guard-nopid", "guard", "sandbox")
+LEVELS: Final = (
+    "guard",
+    "sandbox",
+    pytest.param("guard-nopid", marks=pytest.mark.slow),
+    pytest.param("landlock", marks=pytest.mark.slow),
+)
 
 KINDS: Final = ("a file of the vault", "a folder of the vault", "a file that is mounted into it", "a key")
 """What is mounted a second time."""
