@@ -121,7 +121,7 @@ class Refuse:
     """A command the reader can type."""
     status: int = 403
     connection: str | None = None
-    """Whose credential there was none of; None where a request was refused for what it is."""
+    """Whose credential the request would have got; None where it would have got none."""
 
 
 Decision = Inject | PassThrough | Refuse

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -76,7 +77,8 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
     if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):
         return _refuse(Reason.DUPLICATE_SLOT, "the placeholder stands in more than one header")
     if filled:
-        return _use_refusal(filled[0], target) or Inject(filled[0])
+        refusal = _use_refusal(filled[0], target)
+        return replace(refusal, connection=filled[0].connection) if refusal else Inject(filled[0])
     return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
 
 

@@ -153,6 +153,14 @@ def test_a_barred_path_with_a_final_slash_is_the_same_path() -> None:
     assert reason(decide([rule], replace(GOOD, path="/token"))) is Reason.TOKEN_ENDPOINT
 
 
+def test_a_refusal_names_the_connection_that_would_have_been_used() -> None:
+    barred = decide([RULE], replace(GOOD, path="/api/oauth2/token"))
+    elsewhere = decide([RULE], replace(GOOD, client_sni="evil.example"))
+    assert isinstance(barred, Refuse)
+    assert isinstance(elsewhere, Refuse)
+    assert (barred.connection, elsewhere.connection) == ("discord/default", None)
+
+
 @pytest.mark.parametrize(
     ("headers", "path", "inert"),
     [
