@@ -133,6 +133,7 @@ def test_without_the_protection_the_attack_works(
     assert got[attack] != "blocked"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "left_out", "attack"),
     [

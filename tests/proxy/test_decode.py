@@ -93,7 +93,7 @@ BOMBS: list[tuple[str, Callable[[], bytes]]] = [
 
 
 @pytest.mark.parametrize(("value", "body"), BOMBS)
-@pytest.mark.parametrize("size", [1, 65535])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 65535])
 def test_a_few_bytes_do_not_fill_the_memory(value: str, body: Callable[[], bytes], size: int) -> None:
     bomb = body()
     chunks = [bomb[at : at + size] for at in range(0, len(bomb), size)]
