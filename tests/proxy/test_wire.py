@@ -175,7 +175,8 @@ async def test_inside_a_tunnel_whatever_disagrees_is_refused(
     assert reply.status == 403
     assert CANARY.encode() not in reply.body
     assert standin.seen == []
-    assert [(event.reason, event.connection) for event in wire.events] == [(why, None)]
+    named = "discord/default" if why in (Reason.TOKEN_ENDPOINT, Reason.AMBIGUOUS_PATH) else None
+    assert [(event.reason, event.connection) for event in wire.events] == [(why, named)]
 
 
 @pytest.mark.parametrize(
