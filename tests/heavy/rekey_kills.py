@@ -110,8 +110,11 @@ class Work:
     at: str | None
 
 
-def killed(work: Work, longest: float, chance: random.Random) -> bool:
-    """Do it in a child; whether the child was killed before it was done."""
+def killed(work: Work, longest: Counter[str], chance: random.Random) -> bool:
+    """Do it in a child; whether the child was killed before it was done.
+
+    `longest` holds the microseconds within which a kill comes by chance, and learns how fast this machine is.
+    """
 
     def step(name: str) -> None:
         if name == work.at:
@@ -125,12 +128,14 @@ def killed(work: Work, longest: float, chance: random.Random) -> bool:
         finally:
             os._exit(70)
     if work.at is None:
-        time.sleep(chance.uniform(0, longest))
+        time.sleep(chance.uniform(0, longest[work.name]) / 1e6)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, -signal.SIGKILL):
         raise SystemExit(f"{work.name} failed by itself at {work.at}")
+    if work.at is None:
+        longest[work.name] = int(longest[work.name] * (1.1 if code else 0.9))
     return code != 0
 
 
@@ -141,6 +146,7 @@ class Bench:
         self.home = home
         self.chance = random.Random(seed)
         self.counted: Counter[str] = Counter()
+        self.longest = Counter(dict.fromkeys(("rekey", "backup", "restore", "replace"), 20_000))
         with self.open(create=True) as vault:
             for key in NAMES:
                 vault.put_connection(key, STATIC, expected=None)
@@ -176,7 +182,7 @@ class Bench:
         for number in range(kills):
             at = REKEY_STEPS[number % len(REKEY_STEPS)] if number % 3 else None
             before, new = self.slot(), self.chance.choice(kinds)
-            dead = killed(Work("rekey", self.rekey(new), at), 0.04, self.chance)
+            dead = killed(Work("rekey", self.rekey(new), at), self.longest, self.chance)
             after = self.slot()
             assert (after != before) or dead
             self.whole()
@@ -197,7 +203,7 @@ class Bench:
                 storage.copy_to(path)
 
         for _ in range(kills):
-            dead = killed(Work("backup", do, None), 0.015, self.chance)
+            dead = killed(Work("backup", do, None), self.longest, self.chance)
             if path.exists():
                 assert len(read_copy(path)) == len(NAMES) + 2
                 path.unlink()
@@ -217,7 +223,7 @@ class Bench:
             with self.open() as vault:
                 vault.put_connection(NAMES[0], STATIC, expected=2)
             at = RESTORE_STEPS[number % len(RESTORE_STEPS)] if number % 2 else None
-            dead = killed(Work("restore", do, at), 0.03, self.chance)
+            dead = killed(Work("restore", do, at), self.longest, self.chance)
             with self.open() as vault:
                 assert vault.verify() == (len(NAMES) + 1, [])
                 found = vault.connection(NAMES[0])
@@ -245,7 +251,7 @@ class Bench:
             (self.home / "vault.db").touch(mode=0o600)
             (self.home / "vault.db").write_bytes(damage)
             at = REPLACE_STEPS[number % len(REPLACE_STEPS)] if number % 2 else None
-            dead = killed(Work("replace", do, at), 0.03, self.chance)
+            dead = killed(Work("replace", do, at), self.longest, self.chance)
             try:
                 self.open().close()
             except StorageDamaged:
