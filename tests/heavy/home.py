@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -49,13 +50,15 @@ def put_tokens(
         )
 
 
-def add_provider(home: Path, name: str) -> None:
-    """A custom provider that is Discord by another name."""
+def add_provider(home: Path, name: str, host: str) -> None:
+    """A custom provider that is Discord by another name, and at another host. Before its tokens are put."""
     folder = home / "providers"
     folder.mkdir(mode=0o700)
-    text = (ROOT / "oauth/providers/discord.json").read_text()
+    definition = json.loads((ROOT / "oauth/providers/discord.json").read_text())
+    definition["name"] = name
+    definition["proxy"]["hosts"] = [host]
     with open(os.open(folder / f"{name}.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(text.replace('"name": "discord"', f'"name": "{name}"'))
+        json.dump(definition, file)
 
 
 def stored_tokens(home: Path) -> OAuthTokens:

@@ -83,13 +83,12 @@ async def live(
     home: Path,
     standin: StandIn,
     keys: Sequence[ConnectionKey],
-    change: Callable[[Provider], Provider] = lambda provider: provider,
 ) -> AsyncIterator[Live]:
-    """Everything that `authsome run` starts, less the child; `change` edits the providers."""
+    """Everything that `authsome run` starts, less the child."""
     registry = Registry(home / "providers")
 
     def provider(name: str) -> Provider:
-        return change(registry.get(name).provider)
+        return registry.get(name).provider
 
     transport = ToLoopback(standin.https_port, ssl.create_default_context(cafile=standin.ca_file))
     async with httpx.AsyncClient(transport=transport) as http:

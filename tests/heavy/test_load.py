@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from oauth.provider import Provider
 from tests.heavy.home import WEEK, add_provider, make_home, put_tokens
 from tests.heavy.live import Live, get, live
 from tests.oauth.process import KEY
@@ -47,12 +46,6 @@ class Measured:
         return statistics.quantiles(self.seconds, n=100)[98]
 
 
-def _provider(provider: Provider) -> Provider:
-    if provider.name != STEADY.provider:
-        return provider
-    return provider.model_copy(update={"proxy": provider.proxy.model_copy(update={"hosts": (STEADY_HOST,)})})
-
-
 async def _client(run: Live, until: float, host: str, measured: Measured) -> None:
     connection = await run.client(host)
     while time.monotonic() < until:
@@ -74,12 +67,12 @@ async def test_no_request_of_twenty_lifetimes_waits_for_a_refresh_or_meets_a_401
         discord = standin.discord
         discord.old_access_token_dies_on_refresh = old_dies
         make_home(home, standin)
+        add_provider(home, STEADY.provider, STEADY_HOST)
         put_tokens(home, standin, STEADY, lifetime=WEEK)
         discord.token_lifetime = lifetime
         put_tokens(home, standin, KEY, lifetime=lifetime)
-        add_provider(home, STEADY.provider)
         refreshed, steady = Measured(), Measured()
-        async with live(home, standin, [KEY, STEADY], _provider) as run:
+        async with live(home, standin, [KEY, STEADY]) as run:
             until = time.monotonic() + SECONDS
             async with asyncio.TaskGroup() as group:
                 for _ in range(CLIENTS):
