@@ -42,21 +42,29 @@ def choose(
 
 def named_providers(providers: Sequence[str], connections: Sequence[str]) -> list[str]:
     """Every provider that the options name; a word that is no name is left to `choose`."""
-    words = [text.split("/") for text in connections]
-    named = [pair[0] for pair in words if len(pair) == 2 and all(map(NAME.fullmatch, pair))]
-    return list(dict.fromkeys([*providers, *named]))
+    pairs = filter(None, map(_pair, connections))
+    return list(dict.fromkeys([*providers, *(provider for provider, _ in pairs if provider)]))
+
+
+def _pair(text: str) -> tuple[str, str] | None:
+    """Provider, empty where there is none, and name of NAME or PROVIDER/NAME; None where it is neither."""
+    provider, slash, name = text.rpartition("/")
+    if not NAME.fullmatch(name) or (slash and not NAME.fullmatch(provider)):
+        return None
+    return provider, name
 
 
 def _parsed(profile: str, connections: Sequence[str]) -> tuple[list[ConnectionKey], list[str]]:
     exact: list[ConnectionKey] = []
     names: list[str] = []
     for text in connections:
-        provider, slash, name = text.rpartition("/")
-        if not NAME.fullmatch(name) or (slash and not NAME.fullmatch(provider)):
+        pair = _pair(text)
+        if pair is None:
             raise UsageProblem(
                 f"--connection {text!r} is not NAME or PROVIDER/NAME", "for example discord/work"
             )
-        if slash:
+        provider, name = pair
+        if provider:
             exact.append(ConnectionKey(profile, provider, name))
         else:
             names.append(name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from launcher.errors import UsageProblem
-from oauth.provider import DEFAULT_HTTPS_PORT, OAuth2, Provider
+from oauth.provider import DEFAULT_HTTPS_PORT, Provider
+from oauth.reach import never_paths
 from proxy.model import Origin, Rule, Slot
 from proxy.permits import Permit, parse_permit
 from vault.model import ConnectionKey
@@ -37,21 +37,16 @@ def rules_for(
 
 def _rules(key: ConnectionKey, provider: Provider, limits: Sequence[tuple[Permit, ...]]) -> list[Rule]:
     slot = Slot(provider.proxy.header, provider.proxy.scheme)
-    endpoints = _secret_endpoints(provider)
     own = permits(provider.proxy.allow, f"the definition of {provider.name}")
     return [
         Rule(
             connection=str(key),
-            origin=origin,
+            origin=_origin(host),
             slot=slot,
-            never_paths=tuple(
-                dict.fromkeys(
-                    [*provider.proxy.never_paths, *(path for at, path in endpoints if at == origin)]
-                )
-            ),
+            never_paths=never_paths(provider, host),
             permits=tuple(group for group in (own, *limits) if group),
         )
-        for origin in map(_origin, provider.proxy.hosts)
+        for host in provider.proxy.hosts
     ]
 
 
@@ -71,12 +66,3 @@ def permits(texts: Sequence[str], source: str) -> tuple[Permit, ...]:
 def _origin(host: str) -> Origin:
     name, _, port = host.partition(":")
     return Origin(name, int(port) if port else DEFAULT_HTTPS_PORT)
-
-
-def _secret_endpoints(provider: Provider) -> list[tuple[Origin, str]]:
-    """Where tokens are made and revoked: a child has no business there with the user's credential."""
-    if not isinstance(provider.auth, OAuth2):
-        return []
-    urls = [provider.auth.token_url, provider.auth.revocation_url]
-    parts = [urlsplit(url) for url in urls if url]
-    return [(Origin(part.hostname or "", part.port or DEFAULT_HTTPS_PORT), part.path) for part in parts]

@@ -20,21 +20,21 @@ def reach_of(provider: Provider) -> Reach:
     return Reach(
         slots=tuple(f"{host} in '{slot}'" for host in injection.hosts),
         endpoints=tuple(dict.fromkeys(filter(None, _endpoints(provider.auth)))),
-        never_paths=tuple(dict.fromkeys([*injection.never_paths, *_barred(provider)])),
+        never_paths=tuple(
+            dict.fromkeys(path for host in injection.hosts for path in never_paths(provider, host))
+        ),
         allow=injection.allow,
     )
 
 
-def _barred(provider: Provider) -> list[str]:
-    """The paths that a run bars because tokens are made and revoked there, at hosts that get the token."""
-    if not isinstance(provider.auth, OAuth2):
-        return []
-    urls = (provider.auth.token_url, provider.auth.revocation_url)
-    return [
-        part.path or "/"
-        for part in (urlsplit(url) for url in urls if url)
-        if _host(part) in provider.proxy.hosts
-    ]
+def never_paths(provider: Provider, host: str) -> tuple[str, ...]:
+    """The paths at one of a provider's hosts that get nothing: those that the definition names, and where
+    tokens are made and revoked, as a child has no business there with the user's credential.
+    """
+    auth = provider.auth
+    urls = (auth.token_url, auth.revocation_url) if isinstance(auth, OAuth2) else ()
+    barred = [part.path or "/" for part in (urlsplit(url) for url in urls if url) if _host(part) == host]
+    return tuple(dict.fromkeys([*provider.proxy.never_paths, *barred]))
 
 
 def _host(url: SplitResult) -> str:

@@ -40,15 +40,10 @@ def command(session: Session, as_json: bool, limit: int) -> None:
             click.echo(line)
         return
     head = ("TIME", "RUN", "CONNECTION", "METHOD", "HOST", "PATH", "DECISION", "REASON", "STATUS")
-    click.echo(table(head, [row for line in lines if (row := _row(line))]))
+    click.echo(table(head, [_row(json.loads(line)) for line in lines]))
 
 
-def _row(line: str) -> tuple[str, ...] | None:
-    """None for a line that is not whole, as a full disk leaves behind."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
+def _row(entry: dict[str, object]) -> tuple[str, ...]:
     connection = f"{entry['provider']}/{entry['connection']}" if entry.get("provider") else ""
     rest = ("method", "host", "path", "decision", "reason", "status")
     return (

@@ -12,8 +12,12 @@ from launcher import options, report
 from launcher.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from launcher.app import App
     from launcher.describe import Shown
+    from oauth.errors import ProviderInvalid
+    from oauth.registry import Registered
     from vault.model import ConnectionKey
 
 
@@ -33,8 +37,9 @@ def command(session: Session, as_json: bool) -> None:
     from launcher.render import table
 
     with session.app() as app:
-        connections = _connections(app)  # first: a vault that is refused is said once, and alone
-        sources = _sources(app)
+        definitions = app.registry.all()
+        connections = _connections(app, definitions)  # first: a vault that is refused is said once, and alone
+        sources = _sources(definitions)
         for name in {listed.key.provider for listed in connections} - sources.keys():
             sources[name] = _why_not(app, name)
     if as_json:
@@ -52,12 +57,12 @@ def command(session: Session, as_json: bool) -> None:
     click.echo(table(("PROVIDER", "SOURCE", "CONNECTION", "STATUS", "ACCOUNT", "EXPIRES", "CHECKED"), rows))
 
 
-def _sources(app: App) -> dict[str, str]:
+def _sources(definitions: Sequence[Registered | ProviderInvalid]) -> dict[str, str]:
     """Where each provider's definition comes from; a file that is wrong hides no other."""
     from oauth.registry import Registered
 
     sources: dict[str, str] = {}
-    for found in app.registry.all():
+    for found in definitions:
         if isinstance(found, Registered):
             sources[found.provider.name] = found.source
         else:
@@ -77,14 +82,14 @@ def _why_not(app: App, name: str) -> str:
         return "invalid"
 
 
-def _connections(app: App) -> list[_Listed]:
+def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) -> list[_Listed]:
     from launcher.describe import describe, describe_damaged, last_check
     from oauth.reach import reach_of
     from oauth.registry import Registered
     from vault.model import Versioned
 
     found = []
-    wanted = {r.provider.name: reach_of(r.provider) for r in app.registry.all() if isinstance(r, Registered)}
+    wanted = {r.provider.name: reach_of(r.provider) for r in definitions if isinstance(r, Registered)}
     stored = app.vault.connections(app.settings.profile) if app.has_vault else []
     for key, record in stored:
         if isinstance(record, Versioned):
