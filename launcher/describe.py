@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from launcher.render import age, utc
 from oauth.reach import widened
-from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status
+from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens, Reach, Status
 
 Shown = dict[str, str | list[str] | None]
 """A description, in the order in which it is printed; as JSON it is one object."""
@@ -25,10 +25,6 @@ FIELDS: Final = (
     "checked_at",
 )
 """The names in a description."""
-
-
-UNCONFIRMED: Final = "unconfirmed"
-"""The status of a connection that is not used until its user agrees to where it would be sent."""
 
 
 def describe(key: ConnectionKey, connection: Connection, now: float, wanted: Reach | None = None) -> Shown:
@@ -50,7 +46,7 @@ def describe(key: ConnectionKey, connection: Connection, now: float, wanted: Rea
     return {
         "provider": key.provider,
         "connection": key.name,
-        "status": UNCONFIRMED if unconfirmed else str(current_status(connection, now)),
+        "status": Health.UNCONFIRMED.value if unconfirmed else str(current_status(connection, now)),
         "account": connection.account,
         "scopes": scopes,
         "requested_scopes": list(connection.requested_scopes),

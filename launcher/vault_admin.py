@@ -12,7 +12,7 @@ from launcher.app import App
 from launcher.descriptors import require_open
 from launcher.errors import UsageProblem
 from launcher.render import utc
-from vault.errors import AlreadyThere, KeyUnavailable, StorageDamaged
+from vault.errors import AlreadyThere, KeyUnavailable
 from vault.files import refusals_mapped
 from vault.keys import KeySource
 from vault.opening import create_vault, stored_slot
@@ -114,14 +114,7 @@ def put_back(app: App, path: Path, force: bool) -> Restored:
     with refusals_mapped(path):
         path.stat()  # a missing file is told apart from one that SQLite cannot read
     app.make_folders()
-    backup = path.absolute()
-    try:
-        return restore(backup, app.settings.vault_file, app.key_sources, force=force)
-    except StorageDamaged as error:
-        if not str(error).startswith(f"cannot use {backup}: "):
-            raise
-        # The usual hint of a damaged vault is to restore a backup, which this is not.
-        raise StorageDamaged(str(error), "use another backup") from error
+    return restore(path.absolute(), app.settings.vault_file, app.key_sources, force=force)
 
 
 def verified(app: App) -> tuple[int, list[Problem]]:

@@ -48,8 +48,12 @@ def restore(
     Raises: KeyUnavailable where `source` has not the backup's key, and nothing was changed; AlreadyThere
     for a vault where `force` was not given; StorageUnavailable, LockTimeout, FormatTooNew.
     """
-    with refusals_mapped(backup):
-        records = {id_: StoredRecord(blob, generation) for id_, generation, blob in read_copy(backup)}
+    try:
+        with refusals_mapped(backup):
+            records = {id_: StoredRecord(blob, generation) for id_, generation, blob in read_copy(backup)}
+    except StorageDamaged as exc:
+        # The usual hint of a damaged vault is to restore a backup, which this is not.
+        raise StorageDamaged(str(exc), "use another backup") from exc
     slot, damaged = _opened(backup, records, source)
     step("read")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -82,6 +83,15 @@ class Program:
         return Vault.open(
             SqliteStorage(self.home / "vault.db"), KeyFile(self.home / "master.key"), create=True
         )
+
+    def widen_discord(self) -> None:
+        """Have Discord's definition send the token to one more host than it was agreed to."""
+        definition = json.loads((ROOT / "oauth" / "providers" / "discord.json").read_text())
+        definition["proxy"]["hosts"].append("wider.example")
+        file = self.home / "providers" / "discord.json"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.write_text(json.dumps(definition))
+        file.chmod(0o600)
 
     def connect(
         self,

@@ -83,12 +83,7 @@ def test_list_warns_of_a_wrong_provider_file_and_shows_the_others(authsome: Prog
 def test_a_connection_whose_definition_became_wider_is_shown_as_unconfirmed(authsome: Program) -> None:
     authsome.connect()
     authsome.connect(name="work")
-    definition = json.loads((ROOT / "oauth" / "providers" / "discord.json").read_text())
-    definition["proxy"]["hosts"].append("wider.example")
-    file = authsome.home / "providers" / "discord.json"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(json.dumps(definition))
-    file.chmod(0o600)
+    authsome.widen_discord()
     lines = [line.split()[2:4] for line in authsome("list").out.splitlines()[1:]]
     assert lines == [["default", "unconfirmed"], ["work", "unconfirmed"]]
     assert authsome("get", "discord", "--field", "status").out == "unconfirmed\n"

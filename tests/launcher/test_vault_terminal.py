@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.launcher.cli import PROGRAM, ROOT, Program
+from tests.launcher.cli import PROGRAM, Program
 
 PHRASE = "CANARY-correct-horse"
 
@@ -156,12 +155,7 @@ def test_the_terminal_is_as_it_was_after_the_question(authsome: Program) -> None
 
 def test_an_interrupt_at_a_question_leaves_the_line_of_the_question(authsome: Program) -> None:
     authsome.connect()
-    definition = json.loads((ROOT / "oauth" / "providers" / "discord.json").read_text())
-    definition["proxy"]["hosts"].append("wider.example")
-    file = authsome.home / "providers" / "discord.json"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(json.dumps(definition))
-    file.chmod(0o600)
+    authsome.widen_discord()
     with typist(authsome, "confirm", "discord") as user:
         user.sees("is that wanted? [y/N]: ")
         user.types("\x03")

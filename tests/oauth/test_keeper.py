@@ -72,6 +72,14 @@ def replace(store: MemoryStore, changed: Connection) -> None:
     store.put_connection(KEY, changed, expected=store.records[KEY].generation)
 
 
+async def refresh_unsaved(keeper: Keeper, store: MemoryStore, clock: Clock) -> None:
+    """Have the keeper hold tokens that could not be stored; by now they could be."""
+    clock.seconds += LIFETIME
+    store.before_put = full_disk
+    await keeper.fresh(KEY)
+    store.before_put = lambda: None
+
+
 def full_disk() -> None:
     raise StorageUnavailable("the disk is full", "free some space")
 
@@ -651,10 +659,7 @@ class TestNothingIsLost:
     async def test_an_answer_that_could_not_be_stored_does_not_undo_a_login_made_since(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        clock.seconds += LIFETIME
-        store.before_put = full_disk
-        await keeper.fresh(KEY)
-        store.before_put = lambda: None
+        await refresh_unsaved(keeper, store, clock)
         replace(store, connection(clock(), access="new", refresh="new"))
         clock.seconds += FAILURE_PAUSE
         assert value(await keeper.fresh(KEY)) == "new"
@@ -664,10 +669,7 @@ class TestNothingIsLost:
     async def test_an_answer_that_could_not_be_stored_outlives_another_process_that_found_its_past_refused(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock, ends: bool
     ) -> None:
-        clock.seconds += LIFETIME
-        store.before_put = full_disk
-        await keeper.fresh(KEY)
-        store.before_put = lambda: None
+        await refresh_unsaved(keeper, store, clock)
         assert refusal(await keeper_of(store, endpoint, clock).fresh(KEY)).why is Why.DEAD
         assert store.records[KEY].value.status is Status.EXPIRED
         if ends:
@@ -680,10 +682,7 @@ class TestNothingIsLost:
     async def test_an_answer_that_could_not_be_stored_does_not_revive_a_later_login_that_expired(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        clock.seconds += LIFETIME
-        store.before_put = full_disk
-        await keeper.fresh(KEY)
-        store.before_put = lambda: None
+        await refresh_unsaved(keeper, store, clock)
         for refresh in ("other", None):
             later = connection(clock(), access="new", refresh=refresh)
             replace(store, later.model_copy(update={"status": Status.EXPIRED}))
@@ -692,10 +691,7 @@ class TestNothingIsLost:
     async def test_closing_waits_for_the_lock_where_an_answer_is_to_be_stored_still(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
-        clock.seconds += LIFETIME
-        store.before_put = full_disk
-        await keeper.fresh(KEY)
-        store.before_put = lambda: None
+        await refresh_unsaved(keeper, store, clock)
         with store.lock(KEY, 1):
             closing = asyncio.create_task(keeper.aclose())
             await asyncio.sleep(0.1)
@@ -707,10 +703,7 @@ class TestNothingIsLost:
         self, store: MemoryStore, endpoint: Rotating, clock: Clock
     ) -> None:
         keeper = keeper_of(store, endpoint, clock, lock_wait=0.1)
-        clock.seconds += LIFETIME
-        store.before_put = full_disk
-        await keeper.fresh(KEY)
-        store.before_put = lambda: None
+        await refresh_unsaved(keeper, store, clock)
         with store.lock(KEY, 1):
             await asyncio.wait_for(keeper.aclose(), 30)
         assert store.tokens().refresh_token == SecretStr("refresh-0")
