@@ -81,7 +81,7 @@ def _separate(plan: Plan) -> list[socket.socket]:
     _map_user(plan.facts)
     outgoing = become_first() if Namespace.PID in plan.namespaces else None
     sockets = open_network(plan.listeners) if Namespace.NETWORK in plan.namespaces else []
-    carry_out(plan.mounts)
+    carry_out(plan.mounts, plan.facts.memory)
     with step(Step.FOLDER):
         # The old one was entered before the mounts and would lead below them.
         os.chdir(plan.facts.working_folder)

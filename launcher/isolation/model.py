@@ -87,7 +87,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """An empty folder in memory at `path`, for the run alone."""
+    """An empty folder in memory at `path`, for the run alone. All together have one bound."""
 
     path: str
     mode: int
@@ -115,7 +115,7 @@ class FreezeAll:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What was at `path` at the beginning stays readable there; writes go to memory."""
+    """What was at `path` at the beginning stays readable there; writes go to memory, as a `Scratch`'s do."""
 
     path: str
 
@@ -184,6 +184,8 @@ class Facts:
     """Mounts at and below /sys."""
     has_version_6: bool
     """Whether there is IPv6."""
+    memory: int
+    """Bytes that all folders of a run in memory may hold together."""
 
 
 @dataclass(frozen=True, slots=True)

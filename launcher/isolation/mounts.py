@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from launcher.isolation.memory import BYTES_PER_FILE
 from launcher.isolation.model import (
     Freeze,
     FreezeAll,
@@ -48,24 +49,52 @@ class _Kept:
     was_read_only: bool
 
 
-def carry_out(operations: Sequence[Operation]) -> None:
-    """Do all, in order. The first failure ends it. Raises: StepFailed."""
+@dataclass(slots=True)
+class _Memory:
+    """One file system in memory, made when it is first needed, so that all parts of it have one bound."""
+
+    size: int
+    """Bytes."""
+    descriptor: int = -1
+    parts: int = 0
+
+    def part(self, path: str, mode: int) -> str:
+        """A new folder of it, for a mount at `path`: the first of these covers the file system itself."""
+        if self.descriptor < 0:
+            options = f"mode=0700,size={self.size},nr_inodes={self.size // BYTES_PER_FILE}"
+            mount("tmpfs", path, "tmpfs", _QUIET, options)
+            self.descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        part = f"/proc/self/fd/{self.descriptor}/{self.parts}"
+        self.parts += 1
+        os.mkdir(part, 0o700)
+        os.chmod(part, mode)  # whatever the umask
+        return part
+
+
+def carry_out(operations: Sequence[Operation], memory: int) -> None:
+    """Do all, in order, with so many bytes for what is written to memory. The first failure ends it.
+
+    Raises: StepFailed.
+    """
     with step(Step.PROPAGATION):
         mount("none", "/", None, MS_REC | MS_PRIVATE)
     kept: dict[str, _Kept] = {}
+    written = _Memory(memory)
     try:
         with step(Step.KEEP):
             for operation in operations:
                 if isinstance(operation, Restore | Overlay):
                     kept[operation.path] = _keep(operation.path)
         for operation in operations:
-            _one(operation, kept)
+            _one(operation, kept, written)
     finally:
+        if written.descriptor >= 0:
+            os.close(written.descriptor)
         for found in kept.values():
             os.close(found.descriptor)
 
 
-def _one(operation: Operation, kept: Mapping[str, _Kept]) -> None:
+def _one(operation: Operation, kept: Mapping[str, _Kept], written: _Memory) -> None:
     match operation:
         case Hide(path):
             with step(Step.HIDE):
@@ -80,7 +109,7 @@ def _one(operation: Operation, kept: Mapping[str, _Kept]) -> None:
         case Scratch(path, mode):
             with step(Step.HIDE):
                 os.makedirs(path, exist_ok=True)
-                mount("tmpfs", path, "tmpfs", _QUIET, f"mode={mode:o}")
+                mount(written.part(path, mode), path, None, MS_BIND)
         case Restore(path, writable):
             with step(Step.RESTORE):
                 _restore(path, kept[path], writable=writable)
@@ -92,7 +121,7 @@ def _one(operation: Operation, kept: Mapping[str, _Kept]) -> None:
                 mount_read_only("/", on=True, recursive=True)
         case Overlay(path):
             with step(Step.OVERLAY):
-                _overlay(path, kept[path])
+                _overlay(path, kept[path], written)
         case Terminals():
             with step(Step.TERMINALS):
                 # Without an index of its own a new instance would share the host's.
@@ -158,13 +187,10 @@ def _freeze(path: str) -> None:
     remount_read_only(path)
 
 
-def _overlay(path: str, kept: _Kept) -> None:
+def _overlay(path: str, kept: _Kept, written: _Memory) -> None:
     os.makedirs(path, exist_ok=True)
     mode = stat.S_IMODE(os.fstat(kept.descriptor).st_mode)
-    # The memory that takes the writes lies where the result will cover it.
-    mount("tmpfs", path, "tmpfs", _QUIET, "mode=0700")
-    os.mkdir(f"{path}/upper", mode)
-    os.mkdir(f"{path}/work", 0o700)
-    options = f"lowerdir=/proc/self/fd/{kept.descriptor},upperdir=upper,workdir=work,userxattr"
-    os.chdir(path)  # so that no mark in the path can be taken for one of the options
+    upper, work = written.part(path, mode), written.part(path, 0o700)
+    # By descriptors, so that no mark in a path can be taken for one of the options.
+    options = f"lowerdir=/proc/self/fd/{kept.descriptor},upperdir={upper},workdir={work},userxattr"
     mount("overlay", path, "overlay", _QUIET, options)

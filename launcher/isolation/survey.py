@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from launcher.isolation.memory import bound
 from launcher.isolation.model import Facts
 from launcher.isolation.mountinfo import (
     Mount,
@@ -58,6 +59,7 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
         folders=frozenset((*_folders(), *([user_home] if os.path.isdir(user_home) else []))),
         system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),
         has_version_6=os.path.exists("/proc/sys/net/ipv6"),
+        memory=bound(),
     )
 
 

@@ -27,10 +27,8 @@ class Mutation:
 
 
 POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
-PLAN, ENTER, SURVEY = (
-    "launcher/isolation/plan.py",
-    "launcher/isolation/enter.py",
-    "launcher/isolation/survey.py",
+PLAN, ENTER, SURVEY, MOUNTS, SECCOMP = (
+    f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "seccomp")
 )
 UNVALIDATED: Final = (
     "proxy/handler.py",
@@ -422,6 +420,22 @@ ISOLATION: Final = (
         "common folders are private",
         (PLAN, '("/var/tmp", 0o1777), ', ""),
         ("temporary_file",),
+        "sandbox",
+    ),
+    Mutation(
+        "folders in memory have a bound",
+        (MOUNTS, "size={self.size},", ""),
+        ("memory",),
+        "sandbox",
+    ),
+    Mutation(
+        "folders in memory have one bound",
+        (
+            MOUNTS,
+            "mount(written.part(path, mode), path, None, MS_BIND)",
+            'mount("tmpfs", path, "tmpfs", _QUIET, f"mode={mode:o},size={written.size}")',
+        ),
+        ("memory",),
         "sandbox",
     ),
 )

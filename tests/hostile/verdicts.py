@@ -87,6 +87,7 @@ MACHINE: Final = {
     "logs": OPENS,
     "temporary_files": NOTHING,
     "temporary_file": NETWORK,
+    "memory": NETWORK,
     "loopback": NETWORK,
     "direct_stream": NETWORK,
     "direct_datagram": NETWORK,

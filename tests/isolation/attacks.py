@@ -16,6 +16,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -304,6 +305,17 @@ def shell_start_file() -> bytes:
 def temporary_file() -> bytes:
     """A file of another program in the common temporary folder."""
     return Path(os.environ["TEMPORARY"]).read_bytes()
+
+
+def memory() -> bytes:
+    """Room for files in memory, more than a third of all: nothing takes it back while the program runs."""
+    folders = ("/tmp", "/var/tmp", "/dev/shm", "/run", os.environ["HOME"])
+    with tempfile.NamedTemporaryFile(dir="/tmp") as file:
+        file.write(bytes(1 << 20))  # so that those beside it look different
+        file.flush()
+        rooms = {(room.f_blocks, room.f_bfree): room for room in map(os.statvfs, folders)}
+    total = sum(room.f_blocks * room.f_frsize for room in rooms.values())
+    return b"reached" if total > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3 else b""
 
 
 def outside(kind: int, protocol: int, option: int = 0) -> bytes:

@@ -57,6 +57,8 @@ class Order:
     sockets: Sequence[str] = ()
     ports: Sequence[int] = ()
     home_mode: str = "overlay"
+    memory: int = 0
+    """What the run may write to memory, where not as much as in any run."""
     loose: bool = False
     """Leave the launcher's own process open to others of its user."""
     serve: bool = False
@@ -117,6 +119,8 @@ def main() -> int:
         os.dup2(os.open(order.hand_over, os.O_RDONLY), 9, inheritable=True)
     if "aliases" in order.without:
         facts = replace(facts, hidden=facts.hidden[:1], secrets=(order.handed,) if order.handed else ())
+    if order.memory:
+        facts = replace(facts, memory=order.memory)
     wishes = Wishes(
         writable=tuple(order.writable),
         sockets=tuple(order.sockets),

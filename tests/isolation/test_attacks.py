@@ -45,6 +45,7 @@ VERDICTS: Final = {
     "live_code_by_alias": (),
     "loopback": ("landlock", "guard-nopid", "guard"),
     "temporary_file": ("landlock", "guard-nopid", "guard"),
+    "memory": ("landlock", "guard-nopid", "guard"),
     "direct_stream": ("landlock", "guard-nopid", "guard"),
     "direct_datagram": ("landlock", "guard-nopid", "guard"),
     "direct_multipath": ("landlock", "guard-nopid", "guard"),

@@ -51,6 +51,7 @@ FACTS = Facts(
     ),
     system_mounts=("/sys",),
     has_version_6=True,
+    memory=1 << 30,
 )
 
 ROOT = replace(FACTS, uid=0, gid=0)
