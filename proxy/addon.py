@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 from mitmproxy import http, tcp, tls
 from OpenSSL import SSL
@@ -69,6 +70,8 @@ _VERIFY_FAILED: Final = "certificate verify failed"
 _UNSEARCHABLE: Final = Refuse(
     Reason.UNSEARCHABLE, "the answer is in a coding that cannot be searched for credentials", status=502
 )
+
+_FAILED: Final = Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request")
 
 _COMPRESSION: Final = frozenset({b"sec-websocket-extensions"})
 """Messages after an upgrade that are compressed (RFC 7692) could not be searched."""
@@ -147,6 +150,10 @@ class Addon:
                 flow.request.stream = True
             case Refuse():
                 self._refuse(flow, target, decision)
+            case unknown:
+                # First, for a dispatcher that only logs what is raised and forwards the request.
+                self._refuse(flow, target, _FAILED)
+                assert_never(unknown)
 
     async def _inject(self, flow: http.HTTPFlow, target: Target, rule: Rule) -> None:
         try:
@@ -156,14 +163,23 @@ class Addon:
             answer = Unavailable(
                 Reason.CREDENTIAL_UNAVAILABLE, f"no credential for {rule.connection} in time"
             )
-        if isinstance(answer, Unavailable):
-            refusal = Refuse(answer.reason, answer.message, answer.fix, connection=rule.connection)
-            self._refuse(flow, target, refusal)
-            if answer.body is not None:
-                response = _as_the_provider(answer, answer.body)
-                self._cleanse_whole(response)
-                flow.response = _fitting(flow, response)
-            return
+        match answer:
+            case Fresh():
+                self._send(flow, target, rule, answer)
+            case Unavailable():
+                self._tell(flow, target, rule, answer)
+            case unknown:
+                assert_never(unknown)
+
+    def _tell(self, flow: http.HTTPFlow, target: Target, rule: Rule, answer: Unavailable) -> None:
+        refusal = Refuse(answer.reason, answer.message, answer.fix, connection=rule.connection)
+        self._refuse(flow, target, refusal)
+        if answer.body is not None:
+            response = _as_the_provider(answer, answer.body)
+            self._cleanse_whole(response)
+            flow.response = _fitting(flow, response)
+
+    def _send(self, flow: http.HTTPFlow, target: Target, rule: Rule, answer: Fresh) -> None:
         if not self._recorded:
             # Else a child that fills the disk would use the account unseen.
             message = "the audit could not be written, so no credential is sent"
@@ -183,16 +199,23 @@ class Addon:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Stream the answer on, less what would lead the child around the proxy."""
         notes = flow.metadata.get(_NOTES)
-        if flow.response is None or not isinstance(notes, _Notes) or isinstance(notes.decision, Refuse):
-            return
+        if flow.response is None or not isinstance(notes, _Notes):
+            raise TypeError("an answer to a request that was not decided on")
+        match notes.decision:
+            case Refuse():
+                return  # an answer of ours
+            case PassThrough():
+                pass
+            case Inject(rule):
+                if flow.response.status_code == 101:
+                    flow.kill()  # a switch of protocols, which nobody asked for
+                    return
+                if _is_short_401(flow.response):
+                    return  # kept back: `response` decides what the child gets
+                self._learn(notes, rule, flow.response.status_code)
+            case unknown:
+                assert_never(unknown)
         _drop(flow.response.headers, _LEADING_AROUND)
-        if isinstance(notes.decision, Inject):
-            if flow.response.status_code == 101:
-                flow.kill()  # a switch of protocols, which nobody asked for
-                return
-            if _is_short_401(flow.response):
-                return  # kept back: `response` decides what the child gets
-            self._learn(notes, notes.decision.rule, flow.response.status_code)
         if notes.target.scheme == "https":
             self._cleanse(flow, flow.response)
         else:
@@ -303,10 +326,12 @@ class Addon:
 
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:
         """The dispatcher's answer when a hook raised: nothing may go upstream."""
-        flow.metadata.pop(_NOTES, None)
-        failed = refusing(Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request"))
-        flow.response = _fitting(flow, failed)
+        flow.response = _fitting(flow, refusing(_FAILED))
         flow.request.stream = False
+        notes = flow.metadata.get(_NOTES)
+        recorded = isinstance(notes, _Notes) and notes.recorded
+        with suppress(OSError):
+            self._record_once(flow, _Notes(_measure(flow), _FAILED, recorded=recorded), _FAILED.status)
 
     def _refuse(self, flow: http.HTTPFlow, target: Target, refusal: Refuse) -> None:
         flow.response = _fitting(flow, refusing(refusal))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, assert_never
 
 from proxy.model import Decision, Event, Inject, PassThrough, Refuse, Target
 
@@ -38,6 +38,8 @@ def describe(target: Target, decision: Decision, status: int | None) -> Event:
             what, reason = DECISION_PASS, INERT_PLACEHOLDER if inert else None
         case Refuse(reason=why, connection=connection):
             what, reason = DECISION_REFUSE, str(why)
+        case unknown:
+            assert_never(unknown)
     return Event(
         method=target.method[:16],
         host=str(target.origin),

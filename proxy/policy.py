@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import unquote_to_bytes
 
 from proxy import slots
@@ -72,9 +72,8 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
         return _refuse(Reason.HOST_MISMATCH, "no rule names this host")
     if refusal := _structural_refusal(target):
         return refusal
-    found = [(rule, slots.content(target.headers, rule.slot, _PLACEHOLDER)) for rule in mine]
-    filled = [rule for rule, what in found if what is Content.PLACEHOLDER]
-    if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):
+    filled = _filled(mine, target)
+    if len(filled) > 1:
         return _refuse(Reason.DUPLICATE_SLOT, "the placeholder stands in more than one header")
     if filled:
         refusal = _use_refusal(filled[0], target)
@@ -84,13 +83,25 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
 
 def _decide_cleartext(rules: Sequence[Rule], target: Target) -> Decision:
     host = canonical_host(target.origin.host)  # as the child has spelt it
-    for rule in rules:
-        if rule.origin.host == host and slots.content(target.headers, rule.slot, _PLACEHOLDER) in (
-            Content.PLACEHOLDER,
-            Content.AMBIGUOUS,
-        ):
-            return _refuse(Reason.CLEARTEXT, f"a credential for {rule.origin} goes over https only")
+    for rule in _filled([rule for rule in rules if rule.origin.host == host], target):
+        return _refuse(Reason.CLEARTEXT, f"a credential for {rule.origin} goes over https only")
     return PassThrough(inert_placeholder=slots.carries(target.headers, target.path, _PLACEHOLDER))
+
+
+def _filled(rules: Sequence[Rule], target: Target) -> list[Rule]:
+    """The rules whose slot holds the placeholder; one whose slot holds it in doubt stands there twice."""
+    filled: list[Rule] = []
+    for rule in rules:
+        match slots.content(target.headers, rule.slot, _PLACEHOLDER):
+            case Content.NOTHING | Content.OTHER:
+                pass
+            case Content.PLACEHOLDER:
+                filled.append(rule)
+            case Content.AMBIGUOUS:
+                filled += [rule, rule]
+            case unknown:
+                assert_never(unknown)
+    return filled
 
 
 def _structural_refusal(target: Target) -> Refuse | None:

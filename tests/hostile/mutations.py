@@ -100,7 +100,7 @@ WIRE: Final = (
     ),
     Mutation(
         "a slot is filled once",
-        (POLICY, "if len(filled) > 1 or any(what is Content.AMBIGUOUS for _, what in found):", "if False:"),
+        (POLICY, "if len(filled) > 1:", "if False:"),
         (*tunnels("two authorizations"), *inside("two credentials, one foreign")),
     ),
     Mutation(
@@ -278,6 +278,16 @@ WIRE: Final = (
         ("proxy/handler.py", "self._fail_closed(hook)", "hook"),
         inside("honest"),
         given=(POLICY, 'if target.scheme != "https":', "raise RuntimeError\n    if True:"),
+    ),
+    Mutation(
+        "a decision of an unknown kind refuses the request",
+        (
+            ADDON,
+            "self._refuse(flow, target, _FAILED)\n                assert_never(unknown)",
+            "pass",
+        ),
+        inside("honest"),
+        given=(POLICY, 'if target.scheme != "https":', "return None\n    if True:"),
     ),
     Mutation(
         "inbound messages are validated",

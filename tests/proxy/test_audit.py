@@ -37,6 +37,11 @@ def test_each_decision_has_its_event(decision: Inject | PassThrough | Refuse, ev
     assert describe(GOOD, decision, 200) == event
 
 
+def test_a_decision_of_an_unknown_kind_has_no_event() -> None:
+    with pytest.raises(AssertionError):
+        describe(GOOD, object(), 200)  # type: ignore[arg-type]
+
+
 def test_the_query_is_left_out() -> None:
     assert shown_path("/a/b?code=CANARY#x") == "/a/b"
 

@@ -157,6 +157,63 @@ async def test_a_rule_that_makes_the_decision_raise_refuses(standin: StandIn) ->
     assert standin.seen == []
 
 
+class Unheard:
+    """A decision of a kind that nobody knows."""
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.addon.decide", lambda rules, target: Unheard())
+
+
+@pytest.mark.usefixtures("unheard")
+async def test_a_decision_of_an_unknown_kind_refuses_and_is_recorded(standin: StandIn) -> None:
+    async with hosting(standin, Harmless) as wire:
+        reply = await attempt(wire)
+    assert reply is not None
+    assert reply.refused == "internal-error"
+    assert standin.seen == []
+    assert [(event.decision, event.reason, event.status) for event in wire.events] == [
+        ("refuse", "internal-error", 403)
+    ]
+
+
+@pytest.mark.usefixtures("unheard")
+async def test_an_unknown_decision_refuses_even_where_exceptions_are_only_logged(standin: StandIn) -> None:
+    """As mitmproxy's own dispatcher does, which then goes on."""
+
+    class Logged(Addon):
+        async def requestheaders(self, flow: http.HTTPFlow) -> None:
+            with suppress(Exception):
+                await super().requestheaders(flow)
+
+    async with hosting(standin, Logged) as wire:
+        reply = await attempt(wire)
+    assert reply is not None
+    assert reply.refused == "internal-error"
+    assert standin.seen == []
+    assert [event.decision for event in wire.events] == ["refuse"]
+
+
+@pytest.mark.parametrize("kind", [InRequest, AfterInjecting])
+async def test_a_fault_in_deciding_is_recorded_as_a_refusal(standin: StandIn, kind: type[Addon]) -> None:
+    async with hosting(standin, kind) as wire:
+        await attempt(wire)
+    assert [(event.decision, event.reason, event.status) for event in wire.events] == [
+        ("refuse", "internal-error", 403)
+    ]
+
+
+class Undecided(Addon):
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        pass
+
+
+async def test_an_answer_to_what_nobody_decided_on_does_not_come_down(standin: StandIn) -> None:
+    async with hosting(standin, Undecided) as wire:
+        assert await attempt(wire) is None
+
+
 async def test_a_crash_of_the_http_layer_ends_the_connection(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

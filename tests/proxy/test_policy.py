@@ -199,6 +199,13 @@ def test_two_slots_of_one_host_choose_by_the_placeholder() -> None:
     assert reason(decide([RULE, KEYED], both)) is Reason.DUPLICATE_SLOT
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_slot_of_an_unknown_content_gets_nothing(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.slots.content", lambda headers, slot, placeholder: object())
+    with pytest.raises(AssertionError):
+        decide([RULE], replace(GOOD, scheme=scheme))
+
+
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from([b"Host", b"host", b"Authorization", b"authorization", b"Cookie", b"X"]),
