@@ -12,14 +12,14 @@ from launcher.app import LOCK_SECONDS, App
 from launcher.errors import ExitCode, LoginNeeded, UnknownConnection, not_connected
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
-from oauth.health import Expected, Finding
+from oauth.health import Expected, Finding, Probed
 from oauth.outcome import FreshCredential, Outcome
 from oauth.provider import Provider
 from vault.errors import FormatTooNew, RecordDamaged, VaultError
 from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health, OAuthTokens
 
 if TYPE_CHECKING:
-    from oauth.client import OAuthClient, Probed
+    from oauth.client import OAuthClient
     from oauth.keeper import Keeper
 
 _Unreadable = (RecordDamaged, FormatTooNew, ProviderUnknown, ProviderInvalid)
@@ -114,7 +114,7 @@ async def _find(
     if probed is None:
         finding = health.unverified(key)
     else:
-        finding = health.from_answer(key, provider, connection, expected, probed.status, probed.body)
+        finding = health.from_answer(key, provider, connection, expected, probed)
     return health.unless_expiring(key, finding, connection, app.now())
 
 
@@ -127,19 +127,14 @@ async def _ask(
     if url is None or not isinstance(outcome, FreshCredential):
         return outcome, None
     try:
-        probed = await _probe(oauth, url, provider, outcome)
-        if probed.status == 401:
+        probed = await oauth.probe(provider, url, outcome.value)
+        if health.condemns(provider.auth, probed):
             outcome = await keeper.recovered(key, outcome.generation, probed.body)
             if isinstance(outcome, FreshCredential):
-                probed = await _probe(oauth, url, provider, outcome)
+                probed = await oauth.probe(provider, url, outcome.value)
     except OAuthError as error:
         return outcome, error
     return outcome, probed
-
-
-async def _probe(oauth: OAuthClient, url: str, provider: Provider, fresh: FreshCredential) -> Probed:
-    slot = provider.proxy
-    return await oauth.probe(url, fresh.value, header=slot.header, scheme=slot.scheme)
 
 
 def _keep(app: App, checkup: Checkup, checked: Connection) -> None:

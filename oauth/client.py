@@ -13,9 +13,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr
 
+from oauth.answer import read_object
 from oauth.errors import ProviderUnavailable
+from oauth.health import Probed
 from oauth.protocol import (
     REDIRECT_URI,
     FormRequest,
@@ -26,11 +28,12 @@ from oauth.protocol import (
     refresh_request,
     revoke_request,
 )
-from oauth.provider import OAuth2
+from oauth.provider import OAuth2, Provider
 from vault.model import ClientRegistration, OAuthTokens
 
-MAX_ANSWER: Final = 64 * 1024
-"""Bytes of an answer that are read; a token answer has about 300, one with a guild a few thousand."""
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of an answer that are read. A token answer has about 300; with Discord's scope `bot` it has a whole
+guild, whose 250 roles alone come to 100,000."""
 
 TIMEOUT: Final = httpx.Timeout(15.0, connect=10.0)
 """Seconds without progress."""
@@ -41,21 +44,7 @@ TOTAL_TIMEOUT: Final = 30.0
 MAX_ACCOUNT: Final = 80
 """Characters of an account name that are kept; it is shown and trusted for nothing."""
 
-_FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
-_JSON_OBJECT = TypeAdapter(dict[str, object])
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What an API said to a credential."""
-
-    status: int
-    body: bytes = field(repr=False)
-
-    @property
-    def vouches(self) -> bool:
-        """Whether it knows the credential; 403 is a missing right of a credential that it knows."""
-        return self.status == 403 or 200 <= self.status < 300
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +52,7 @@ class _Answer:
     status: int
     body: bytes = field(repr=False)
     retry_after: float | None = None
+    challenge: str = ""
 
 
 class OAuthClient:
@@ -95,7 +85,7 @@ class OAuthClient:
     ) -> OAuthTokens:
         """The tokens of a code; `scopes` are those asked for, kept where the answer names none."""
         request = code_request(auth, client, code, redirect_uri=redirect_uri, verifier=verifier)
-        answer = await self._post(request)
+        answer = await self._post(auth, request)
         parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
         return parsed.as_tokens(scopes)
 
@@ -106,7 +96,7 @@ class OAuthClient:
         """
         if tokens.refresh_token is None:
             raise ValueError("there is no refresh token")
-        answer = await self._post(refresh_request(auth, client, tokens.refresh_token))
+        answer = await self._post(auth, refresh_request(auth, client, tokens.refresh_token))
         parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
         return parsed.as_tokens(tokens.scopes, tokens.refresh_token)
 
@@ -117,36 +107,34 @@ class OAuthClient:
 
         Raises: ValueError where the provider has no revocation endpoint.
         """
-        answer = await self._post(revoke_request(auth, client, token, kind))
+        answer = await self._post(auth, revoke_request(auth, client, token, kind))
         check_revoke_answer(answer.status, answer.body)
 
-    async def fetch_account(
-        self, userinfo_url: str, access_token: SecretStr, account_field: str
-    ) -> str | None:
-        """How the provider names the account; None where the answer does not say."""
-        headers = {"Authorization": f"Bearer {access_token.get_secret_value()}"}
-        answer = await self._send("GET", userinfo_url, headers, b"")
+    async def fetch_account(self, auth: OAuth2, access_token: SecretStr) -> str | None:
+        """How the provider names the account; None where it cannot be asked, or does not say."""
+        if auth.userinfo_url is None or auth.account_field is None:
+            return None
+        bearer = f"Bearer {access_token.get_secret_value()}"
+        headers = {"Authorization": bearer, "User-Agent": auth.user_agent}
+        answer = await self._send("GET", auth.userinfo_url, headers, b"")
         if answer.status != 200:
             raise ProviderUnavailable(
                 f"the provider did not name the account (status {answer.status})", "try again later"
             )
-        try:
-            name = _JSON_OBJECT.validate_json(answer.body).get(account_field)
-        except ValidationError:
-            return None
+        name = (read_object(answer.body) or {}).get(auth.account_field)
         return name[:MAX_ACCOUNT] if isinstance(name, str) and name.isprintable() and name else None
 
-    async def probe(
-        self, url: str, value: SecretStr, *, header: str = "Authorization", scheme: str | None = "Bearer"
-    ) -> Probed:
-        """Ask an API with a credential, to learn whether it still knows it."""
-        secret = value.get_secret_value()
-        headers = {header: f"{scheme} {secret}" if scheme else secret}
+    async def probe(self, provider: Provider, url: str, value: SecretStr) -> Probed:
+        """Ask an API with a credential in its slot, to learn whether it still knows it."""
+        slot, secret = provider.proxy, value.get_secret_value()
+        headers = {"User-Agent": provider.auth.user_agent}
+        headers[slot.header] = f"{slot.scheme} {secret}" if slot.scheme else secret
         answer = await self._send("GET", url, headers, b"")
-        return Probed(answer.status, answer.body)
+        return Probed(answer.status, answer.body, answer.challenge)
 
-    async def _post(self, request: FormRequest) -> _Answer:
-        return await self._send("POST", request.url, dict((*_FORM, *request.headers)), request.body)
+    async def _post(self, auth: OAuth2, request: FormRequest) -> _Answer:
+        headers = {"Content-Type": _FORM, "User-Agent": auth.user_agent, **dict(request.headers)}
+        return await self._send("POST", request.url, headers, request.body)
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
         # Uncompressed, so that the limit below bounds what is held in memory.
@@ -159,7 +147,8 @@ class OAuthClient:
                 ) as response,
             ):
                 retry_after = _seconds(response.headers.get("Retry-After", ""), self._now())
-                return _Answer(response.status_code, await _read(response), retry_after)
+                challenge = response.headers.get("WWW-Authenticate", "")
+                return _Answer(response.status_code, await _read(response), retry_after, challenge)
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -267,10 +267,8 @@ async def _account(
     auth: OAuth2, tokens: OAuthTokens, oauth: OAuthClient, announce: Callable[[str], None]
 ) -> str | None:
     """The account's name; a login without it is as good."""
-    if auth.userinfo_url is None or auth.account_field is None:
-        return None
     try:
-        return await oauth.fetch_account(auth.userinfo_url, tokens.access_token, auth.account_field)
+        return await oauth.fetch_account(auth, tokens.access_token)
     except OAuthError as error:
         announce(f"the account's name could not be read: {error}")
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from pydantic import TypeAdapter, ValidationError
-
+from oauth.answer import read_json, read_object
 from oauth.outcome import NotUsable, Why, login_command
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
@@ -16,7 +16,21 @@ EXPIRING: Final = 24 * 3600.0
 """Seconds before the end of a token that cannot be refreshed from which on it is worth a warning: a check
 that runs daily must give it once, and somebody must have time to log in."""
 
-_JSON_OBJECT = TypeAdapter(dict[str, object])
+_Object = Mapping[str, object]
+
+
+_NO_RIGHT: Final = re.compile(r"\berror\s*=\s*\"?insufficient_scope\b")
+"""Of a WWW-Authenticate header: the API knows the token, which lacks a right (RFC 6750 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What an API, or what stands before it, said to a credential."""
+
+    status: int
+    body: bytes = field(repr=False)
+    challenge: str = ""
+    """The header WWW-Authenticate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +68,45 @@ def from_outcome(outcome: NotUsable, connection: Connection) -> Finding:
     return Finding(_health(outcome.why, connection), outcome.message, outcome.hint)
 
 
+def vouches(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
+    """Whether the API itself says that it knows the credential.
+
+    A front, a portal or an inspecting proxy answers with any status and a page of its own, and knows no
+    credentials: for what is not of the API's own shape, nothing is proven.
+    """
+    if probed.status == 403:
+        return bool(_NO_RIGHT.search(probed.challenge))
+    return 200 <= probed.status < 300 and _is_own(auth, probed.body)
+
+
+def condemns(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
+    """Whether the API itself says that it does not know the credential."""
+    if probed.status != 401:
+        return False
+    answer = read_object(probed.body)
+    if answer is None:
+        return not auth.error_fields and not probed.body.strip()
+    return all(_at(answer, name) is not None for name in auth.error_fields)
+
+
 def from_answer(
-    key: ConnectionKey,
-    provider: Provider,
-    connection: Connection,
-    expected: Expected,
-    status: int,
-    body: bytes,
+    key: ConnectionKey, provider: Provider, connection: Connection, expected: Expected, probed: Probed
 ) -> Finding:
     """The health that the provider's answer to a credential tells of, but for when that ends."""
-    if status == 401:
+    if condemns(provider.auth, probed):
         return Finding(Health.REVOKED, f"the provider answers 401 to {key}", _run(login_command(key)))
-    if status != 200:
+    if probed.status != 200:
         return Finding(
-            Health.UNREACHABLE, f"could not check {key}: the provider answered {status}", "try again later"
+            Health.UNREACHABLE,
+            f"could not check {key}: the provider answered {probed.status}",
+            "try again later",
         )
+    if not _is_own(provider.auth, probed.body):
+        message = f"could not check {key}: the provider's answer lacks what its provider file says it has"
+        return Finding(Health.UNREACHABLE, message, f"see 'authsome inspect {key.provider}'")
     match provider.auth:
         case OAuth2() as auth:
-            return _compared(key, auth, connection, expected, body)
+            return _compared(key, auth, connection, expected, read_object(probed.body) or {})
         case StaticKey():
             return Finding(Health.HEALTHY)
         case never:
@@ -121,21 +156,14 @@ def _can_refresh(connection: Connection) -> bool:
 
 
 def _compared(
-    key: ConnectionKey, auth: OAuth2, connection: Connection, expected: Expected, body: bytes
+    key: ConnectionKey, auth: OAuth2, connection: Connection, expected: Expected, answer: _Object
 ) -> Finding:
-    """What the answer says, as far as the provider file tells where; what it should say and does not, is
-    never taken for good."""
-    if auth.check_client_field is not None:
-        client_id = _member(body, auth.check_client_field)
-        if not isinstance(client_id, str):
-            return _unusable(key)
-        if client_id != expected.client_id:
-            message = f"{key} belongs to another application than the client id that is stored"
-            return Finding(Health.WRONG_CLIENT, message, _run(login_command(key)))
-    if auth.check_scopes_field is not None:
-        scopes = _scopes(_member(body, auth.check_scopes_field))
-        if scopes is None:
-            return _unusable(key)
+    """What the answer says, as far as the provider file tells where."""
+    if auth.check_client_field and _at(answer, auth.check_client_field) != expected.client_id:
+        message = f"{key} belongs to another application than the client id that is stored"
+        return Finding(Health.WRONG_CLIENT, message, _run(login_command(key)))
+    if auth.check_scopes_field:
+        scopes = _scopes(_at(answer, auth.check_scopes_field)) or frozenset()
         lost = [scope for scope in expected.scopes if scope not in scopes]
         if lost:
             message = f"{key} has lost the scopes {', '.join(lost)}"
@@ -143,17 +171,49 @@ def _compared(
     return Finding(Health.HEALTHY)
 
 
-def _unusable(key: ConnectionKey) -> Finding:
-    message = f"could not check {key}: the provider's answer lacks what its provider file says it has"
-    return Finding(Health.UNREACHABLE, message, f"see 'authsome inspect {key.provider}'")
+def _is_own(auth: OAuth2 | StaticKey, body: bytes) -> bool:
+    """Whether an answer is what the provider file says that a good credential gets.
+
+    Where it says nothing, anything that is JSON, or nothing at all, and no error with status 200.
+    """
+    answer = read_object(body)
+    if answer is None:
+        empty_or_list = not body.strip() or read_json(body) is not None
+        return empty_or_list and not _names_members(auth)
+    if answer.get("error") or answer.get("errors") or answer.get("ok") is False:
+        return False
+    match auth:
+        case OAuth2():
+            return _has_members(auth, answer)
+        case StaticKey(check_field=name):
+            return name is None or _at(answer, name) is not None
+        case never:
+            assert_never(never)
 
 
-def _member(body: bytes, path: str) -> object:
-    """What stands at `path` in a JSON object; None where nothing does."""
-    try:
-        found: object = _JSON_OBJECT.validate_json(body)
-    except ValidationError:
-        return None
+def _names_members(auth: OAuth2 | StaticKey) -> bool:
+    match auth:
+        case OAuth2():
+            account = auth.check_url is None and auth.account_field
+            return bool(account or auth.check_client_field or auth.check_scopes_field)
+        case StaticKey():
+            return auth.check_field is not None
+        case never:
+            assert_never(never)
+
+
+def _has_members(auth: OAuth2, answer: _Object) -> bool:
+    if auth.check_client_field and not isinstance(_at(answer, auth.check_client_field), str):
+        return False
+    if auth.check_scopes_field and _scopes(_at(answer, auth.check_scopes_field)) is None:
+        return False
+    is_account = auth.check_url is None and auth.account_field is not None
+    return not is_account or auth.account_field in answer
+
+
+def _at(answer: _Object, path: str) -> object:
+    """What stands at `path`; None where nothing does."""
+    found: object = answer
     for name in path.split("."):
         found = found.get(name) if isinstance(found, dict) else None
     return found

@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from oauth.answer import member, read_object, read_tokens, token
 from oauth.errors import ClientRefused, GrantRefused, OAuthError, ProviderUnavailable, RequestRefused
 from oauth.provider import SCOPE, OAuth2
 from vault.model import ClientRegistration, OAuthTokens
@@ -39,7 +40,6 @@ MAX_LIFETIME: Final = 10 * 365 * 86400.0
 
 TokenKind = Literal["access_token", "refresh_token"]
 
-_PRINTABLE_TOKEN = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A.12, without the space
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DESCRIPTION_LENGTH: Final = 200
 _WORD_LENGTH: Final = 16
@@ -193,22 +193,22 @@ def parse_token_answer(status: int, body: bytes, now: float, retry_after: float 
     """
     if not 200 <= status < 300:
         raise refusal(status, body, retry_after)
-    try:
-        answer = _TokenBody.model_validate_json(body)
-    except ValidationError:
+    answer = read_tokens(body)
+    access_token = token(member(answer, "access_token")) if answer is not None else None
+    if answer is None or access_token is None:
         # Some providers send errors with status 200.
-        raise refusal(status, body) from None
-    if (answer.token_type or "bearer").lower() != "bearer":
+        raise refusal(status, body)
+    kind = member(answer, "token_type")
+    if isinstance(kind, str) and kind.strip().lower() not in ("", "bearer"):
         raise RequestRefused(
             "the provider issued a token that is not a bearer token", "check the provider's definition"
         )
-    if not _PRINTABLE_TOKEN.fullmatch(answer.access_token.get_secret_value()):
-        raise _no_token_answer(status)
-    lifetime = _lifetime(answer.expires_in)
+    refresh_token = token(member(answer, "refresh_token"))
+    lifetime = _lifetime(member(answer, "expires_in"))
     return TokenAnswer(
-        access_token=answer.access_token,
-        refresh_token=answer.refresh_token or None,
-        scopes=_granted(answer.scope),
+        access_token=SecretStr(access_token),
+        refresh_token=None if refresh_token is None else SecretStr(refresh_token),
+        scopes=_granted(member(answer, "scope")),
         issued_at=now,
         expires_at=None if lifetime is None else now + lifetime,
     )
@@ -236,7 +236,7 @@ def refusal(status: int, body: bytes, retry_after: float | None = None) -> OAuth
     if not (200 <= status < 300 or 400 <= status < 500):
         return _no_token_answer(status)
     try:
-        answer = _ErrorBody.model_validate_json(body)
+        answer = _ErrorBody.model_validate(read_object(body))
     except ValidationError:
         return _blocked(status) if status == 403 else _no_token_answer(status)
     if not _ERROR_CODE.fullmatch(answer.error):
@@ -256,14 +256,6 @@ def refusal(status: int, body: bytes, retry_after: float | None = None) -> OAuth
             return RequestRefused(
                 f"the provider refused the request: {said}", "check scopes and redirect URI"
             )
-
-
-class _TokenBody(BaseModel):
-    access_token: SecretStr
-    token_type: str | None = None
-    expires_in: object = None
-    refresh_token: SecretStr | None = None
-    scope: object = None
 
 
 class _ErrorBody(BaseModel):
@@ -288,7 +280,7 @@ def _no_token_answer(status: int, again: float | None = None) -> ProviderUnavail
 def _rate_limited(body: bytes, retry_after: float | None) -> ProviderUnavailable:
     if retry_after is None:
         try:
-            retry_after = _LimitBody.model_validate_json(body).retry_after
+            retry_after = _LimitBody.model_validate(read_object(body)).retry_after
         except ValidationError:
             retry_after = 0.0
     when = f"in {math.ceil(retry_after)} seconds" if retry_after else "in some minutes"
@@ -333,7 +325,7 @@ def _lifetime(value: object) -> float | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value.strip()):
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value.strip()):
         return None
     if isinstance(value, int):
         value = min(value, int(MAX_LIFETIME))

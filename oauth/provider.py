@@ -21,9 +21,15 @@ SCHEMA_VERSION: Final = 1
 
 DEFAULT_HTTPS_PORT: Final = 443
 
+DEFAULT_USER_AGENT: Final = "authsome"
+"""How our own requests name themselves where a provider file says nothing (RFC 9110 section 10.1.5). Without
+a version: nobody is to serve one version otherwise than another. The name of an HTTP library is what fronts
+such as Cloudflare's block first."""
+
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?P<host>(?:{_LABEL}\.)+(?!\d+(?::|$)){_LABEL})(?::(?P<port>[1-9]\d{{0,4}}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_USER_AGENT = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")  # RFC 9110 section 5.5, as far as a product needs
 _PERMIT = re.compile(r"(?:\*|[A-Z]+(?:,[A-Z]+)*) /[!-~]*")
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _OF_THE_PROGRAM: Final = re.compile(
@@ -103,6 +109,7 @@ Path = Annotated[str, AfterValidator(_path)]
 Text = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
 EnvName = Annotated[str, AfterValidator(_env_name)]
+UserAgent = Annotated[str, _matching(_USER_AGENT, "a User-Agent of printable ASCII characters")]
 Member = Annotated[str, _matching(_MEMBER, "the name of a member such as 'application.id'")]
 Scope = Annotated[str, _matching(SCOPE, "a scope (RFC 6749 section 3.3)")]
 Permit = Annotated[str, _matching(_PERMIT, "'METHOD /path', such as 'GET /api/*/users/@me'")]
@@ -139,6 +146,10 @@ class OAuth2(_Strict):
     """The member of that answer with the client id that the token was issued to."""
     check_scopes_field: Member | None = None
     """The member of that answer with the token's scopes: a list, or one text with spaces between them."""
+    error_fields: tuple[Member, ...] = Field(default=(), strict=False)
+    """The members that every error answer of the API has; a 401 without them is not the API's own."""
+    user_agent: UserAgent = DEFAULT_USER_AGENT
+    """How our own requests name themselves; those of a program say what the program says."""
     client_auth: Literal["client_secret_post", "client_secret_basic", "none"]
     """How the client authenticates at the token endpoint (RFC 6749 section 2.3.1)."""
     client_setup_url: HttpsUrl | None = None
@@ -160,6 +171,12 @@ class StaticKey(_Strict):
     """Where the user finds the key."""
     check_url: HttpsUrl | None = None
     """Answers 200 to a good key, sent in the slot of `proxy`, and 401 to any other."""
+    check_field: Member | None = None
+    """A member that the answer to a good key has."""
+    error_fields: tuple[Member, ...] = Field(default=(), strict=False)
+    """As with OAuth."""
+    user_agent: UserAgent = DEFAULT_USER_AGENT
+    """As with OAuth."""
 
 
 class Injection(_Strict):

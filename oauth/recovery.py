@@ -13,7 +13,7 @@ from typing import Final
 
 from oauth.client import OAuthClient
 from oauth.errors import OAuthError
-from oauth.health import check_url
+from oauth.health import check_url, vouches
 from oauth.judge import Demand, value_of
 from oauth.outcome import NotUsable, Outcome, dead, vouched
 from oauth.provider import Provider
@@ -95,13 +95,13 @@ class Recovery:
         value = value_of(watch.record.value)
         try:
             provider = self._providers(key.provider)
-            url, slot = check_url(provider), provider.proxy
+            url = check_url(provider)
             if url is None:
                 return False
-            probed = await self._client.probe(url, value, header=slot.header, scheme=slot.scheme)
+            probed = await self._client.probe(provider, url, value)
         except OAuthError:
             return False  # nothing is known; the refresh that follows will tell
-        return probed.vouches
+        return vouches(provider.auth, probed)
 
 
 def said_lately(key: ConnectionKey, watch: Watch, generation: int) -> NotUsable:

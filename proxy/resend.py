@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ MAX_ANSWER: Final = 1024 * 1024
 
 TIMEOUT: Final = 20.0
 """Seconds for the whole answer; a stream has no end, and common clients give up after 30."""
+
+_ADDED: Final = frozenset({b"user-agent", b"accept"})
+"""What the HTTP client would say of itself: this is the program's request."""
 
 _FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"connection", b"keep-alive"})
 
@@ -52,9 +56,12 @@ def resend_over(http: httpx.AsyncClient) -> Resend:
             url = httpx.URL(scheme="https", host=host, port=origin.port, raw_path=target)
             if url.raw_path != target:
                 return None  # httpx would ask for something else than was decided on
+            request = http.build_request(method, url, headers=kept)
+            for name in _ADDED - {pair[0].lower() for pair in kept}:
+                request.headers.pop(name.decode(), None)
             async with (
                 asyncio.timeout(TIMEOUT),
-                http.stream(method, url, headers=kept, follow_redirects=False) as response,
+                aclosing(await http.send(request, stream=True, follow_redirects=False)) as response,
             ):
                 body = bytearray()
                 async for chunk in response.aiter_raw():

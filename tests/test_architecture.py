@@ -42,6 +42,7 @@ PURE: Final = frozenset(
         "launcher/render.py",
         "launcher/rules.py",
         "launcher/settings.py",
+        "oauth/answer.py",
         "oauth/freshness.py",
         "oauth/health.py",
         "oauth/outcome.py",

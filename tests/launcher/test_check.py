@@ -1,6 +1,7 @@
 """Transcripts of `authsome check` against a stand-in provider: text and exit code of every state."""
 
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -280,6 +281,30 @@ def test_an_answer_without_the_members_that_tell_is_not_taken_for_good(desk: Des
             "see 'authsome inspect discord'",
         ),
     )
+
+
+def test_a_401_that_is_not_the_providers_own_is_no_reason_to_log_in(desk: Desk) -> None:
+    desk.connect(refresh=False)
+    desk.discord.rest_faults.append(Answer(401, body=b"<html>log in to this network</html>"))
+    said = desk.check()
+    assert (said.status, (said.out, said.err)) == (
+        1,
+        transcript(
+            "unreachable",
+            "could not check discord/default: the provider answered 401",
+            "try again later",
+        ),
+    )
+
+
+def test_a_check_names_itself_as_discord_wants_it(desk: Desk) -> None:
+    desk.connect(access="CANARY-dead")
+    desk.check()
+    names = [
+        value for seen in desk.standin.seen for name, value in seen.headers if name.lower() == b"user-agent"
+    ]
+    assert len(names) == len(desk.standin.seen) > 2
+    assert all(re.fullmatch(rb"DiscordBot \(https://[^,]+, [0-9.]+\)", name) for name in names)
 
 
 def test_a_damaged_connection_beside_a_healthy_one(desk: Desk) -> None:

@@ -16,8 +16,10 @@ from pydantic import SecretStr
 
 from oauth.client import MAX_ANSWER, OAuthClient
 from oauth.errors import GrantRefused, OAuthError, ProviderUnavailable
-from oauth.provider import OAuth2
+from oauth.health import Probed
+from oauth.provider import DEFAULT_USER_AGENT, OAuth2
 from tests.oauth.endpoint import Endpoint, Script, answer, reset
+from tests.oauth.fakes import PROVIDER
 from vault.model import ClientRegistration, OAuthTokens
 
 NOW = 5_000_000.0
@@ -188,16 +190,34 @@ async def test_the_time_after_which_to_ask_again_is_a_number_of_seconds_or_a_dat
     assert caught.value.again == again
 
 
-@pytest.mark.parametrize(
-    ("status", "vouches"), [(200, True), (204, True), (403, True), (401, False), (500, False)]
-)
-async def test_a_probe_tells_whether_the_provider_knows_the_credential(
-    endpoint: Endpoint, client: OAuthClient, status: int, vouches: bool
+async def test_a_probe_asks_with_the_credential_in_its_slot_and_tells_all_of_the_answer(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2
 ) -> None:
-    endpoint.answers.append(answer(status, b"{}" if status != 204 else b""))
-    probed = await client.probe(f"{endpoint.url}/me", SecretStr("tok"), header="X-Key", scheme=None)
-    assert (probed.status, probed.vouches) == (status, vouches)
+    slot = PROVIDER.proxy.model_copy(update={"header": "X-Key", "scheme": None})
+    keyed = PROVIDER.model_copy(update={"auth": auth, "proxy": slot})
+    endpoint.answers.append(answer(403, b"{}", b'WWW-Authenticate: Bearer error="insufficient_scope"'))
+    probed = await client.probe(keyed, f"{endpoint.url}/me", SecretStr("tok"))
+    assert probed == Probed(403, b"{}", 'Bearer error="insufficient_scope"')
     assert "x-key: tok" in sent(endpoint)[0].lower()
+
+
+@pytest.mark.parametrize("user_agent", [None, "AcmeBot (https://acme.example, 7)"])
+async def test_every_request_of_ours_names_itself_as_the_provider_wants_and_never_the_http_library(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, user_agent: str | None
+) -> None:
+    if user_agent is not None:
+        auth = auth.model_copy(update={"user_agent": user_agent})
+    basic = auth.model_copy(update={"client_auth": "client_secret_basic"})
+    endpoint.answers += [answer(200, BODY)] * 3 + [answer(200, b"{}")] * 3
+    await client.refresh(auth, CLIENT, OLD)
+    await client.refresh(basic, CLIENT.model_copy(update={"client_secret": None}), OLD)
+    await client.exchange_code(basic, CLIENT, SecretStr("c0de"), scopes=())
+    await client.revoke(auth, CLIENT, SecretStr("tok"), "refresh_token")
+    await client.fetch_account(named(auth), SecretStr("tok"))
+    await client.probe(PROVIDER.model_copy(update={"auth": auth}), f"{endpoint.url}/me", SecretStr("tok"))
+    for request in endpoint.requests:
+        lines = [line for line in request.split(b"\r\n") if line.lower().startswith(b"user-agent:")]
+        assert lines == [b"User-Agent: " + (user_agent or DEFAULT_USER_AGENT).encode()]
 
 
 async def test_an_answer_of_the_largest_size_is_read(
@@ -241,12 +261,16 @@ async def test_no_query_of_an_endpoint_stands_in_a_message(auth: OAuth2, client:
     assert str(caught.value) == "could not reach 127.0.0.1"
 
 
-async def test_a_token_that_no_header_can_carry_is_not_quoted(
-    client: OAuthClient, endpoint: Endpoint
-) -> None:
+def named(auth: OAuth2) -> OAuth2:
+    """The same, where the account has a name."""
+    url = auth.token_url.replace("/token", "/me")
+    return auth.model_copy(update={"userinfo_url": url, "account_field": "username"})
+
+
+async def test_a_token_that_no_header_can_carry_is_not_quoted(client: OAuthClient, auth: OAuth2) -> None:
     token = SecretStr(f"{'canary'}\r\nX: y")
     with pytest.raises(OAuthError) as caught:
-        await client.fetch_account(f"{endpoint.url}/me", token, "username")
+        await client.fetch_account(named(auth), token)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -264,14 +288,14 @@ async def test_a_token_that_no_header_can_carry_is_not_quoted(
     ],
 )
 async def test_the_account_is_named_where_the_provider_names_it(
-    endpoint: Endpoint, client: OAuthClient, body: bytes, account: str | None
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, body: bytes, account: str | None
 ) -> None:
     endpoint.answers.append(answer(200, body))
-    assert await client.fetch_account(f"{endpoint.url}/me", SecretStr("tok"), "username") == account
+    assert await client.fetch_account(named(auth), SecretStr("tok")) == account
     assert "authorization: bearer tok" in sent(endpoint)[0].lower()
 
 
-async def test_a_refused_account_is_an_error(endpoint: Endpoint, client: OAuthClient) -> None:
+async def test_a_refused_account_is_an_error(endpoint: Endpoint, client: OAuthClient, auth: OAuth2) -> None:
     endpoint.answers.append(answer(401, b'{"message": "401: Unauthorized", "code": 0}'))
     with pytest.raises(ProviderUnavailable, match="status 401"):
-        await client.fetch_account(f"{endpoint.url}/me", SecretStr("tok"), "username")
+        await client.fetch_account(named(auth), SecretStr("tok"))

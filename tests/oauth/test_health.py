@@ -5,9 +5,20 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from oauth.health import EXPIRING, Expected, Finding, check_url, from_answer, from_outcome, unless_expiring
+from oauth.health import (
+    EXPIRING,
+    Expected,
+    Finding,
+    Probed,
+    check_url,
+    condemns,
+    from_answer,
+    from_outcome,
+    unless_expiring,
+    vouches,
+)
 from oauth.outcome import NotUsable, Why
-from oauth.provider import Provider, parse_provider
+from oauth.provider import Provider, StaticKey, parse_provider
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
 
 KEY = ConnectionKey("default", "acme", "work")
@@ -39,9 +50,12 @@ def connection(*, refresh: bool = True, end: float | None = 1e6) -> Connection:
     return Connection(credential=tokens, requested_scopes=("read", "write"), created_at=0.0, updated_at=0.0)
 
 
-def health(body: object, status: int = 200, **fields: str) -> Health:
-    text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return from_answer(KEY, provider(**fields), connection(), EXPECTED, status, text).health
+def probed(status: int, body: object, challenge: str = "") -> Probed:
+    return Probed(status, body if isinstance(body, bytes) else json.dumps(body).encode(), challenge)
+
+
+def health(body: object, status: int = 200, **fields: object) -> Health:
+    return from_answer(KEY, provider(**fields), connection(), EXPECTED, probed(status, body)).health
 
 
 @pytest.mark.parametrize(
@@ -102,12 +116,12 @@ def test_without_named_members_the_status_alone_decides(status: int, found: Heal
 def test_without_a_stored_client_id_no_token_is_ours() -> None:
     expected = Expected(None, ())
     asked = provider(check_client_field="id")
-    found = from_answer(KEY, asked, connection(), expected, 200, b'{"id": "42"}')
+    found = from_answer(KEY, asked, connection(), expected, probed(200, {"id": "42"}))
     assert found.health is Health.WRONG_CLIENT
 
 
 def test_lost_scopes_are_named_with_the_login_that_brings_them_back() -> None:
-    found = from_answer(KEY, provider(check_scopes_field="s"), connection(), EXPECTED, 200, b'{"s": ""}')
+    found = from_answer(KEY, provider(check_scopes_field="s"), connection(), EXPECTED, probed(200, {"s": ""}))
     assert found == Finding(
         Health.SCOPES_LOST,
         "acme/work has lost the scopes read, write",
@@ -167,3 +181,97 @@ def test_the_address_to_ask_is_that_of_the_check_and_else_that_of_the_user() -> 
     assert check_url(provider(check_url=check, userinfo_url=user)) == check
     assert check_url(provider(userinfo_url=user)) == user
     assert check_url(provider()) is None
+
+
+PAGE = b"<!DOCTYPE html><title>Access denied | error code: 1010</title>"
+FRONT = {"title": "Error 1010: Access denied", "status": 403, "cloudflare_error": True}
+ME = {"application": {"id": "42"}, "scopes": ["read", "write"]}
+UNAUTHORIZED = {"message": "401: Unauthorized", "code": 0}
+NO_RIGHT = 'Bearer realm="acme", error="insufficient_scope", scope="read"'
+
+
+def told() -> Provider:
+    """A provider whose file tells the shape of its answers."""
+    return provider(
+        check_url="https://acme.example/@me",
+        check_client_field="application.id",
+        check_scopes_field="scopes",
+        error_fields=["message", "code"],
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [PAGE, b"", b"error code: 1010", FRONT, {}, [], UNAUTHORIZED, {"error": "x"}]
+)
+@pytest.mark.parametrize(
+    "status", [200, 201, 204, 206, 302, 400, 401, 403, 404, 407, 429, 451, 500, 503, 511]
+)
+def test_what_stands_before_the_api_neither_vouches_nor_condemns(status: int, body: object) -> None:
+    auth, said = told().auth, probed(status, body)
+    assert not vouches(auth, said)
+    assert condemns(auth, said) == (status == 401 and body is UNAUTHORIZED)
+    found = from_answer(KEY, told(), connection(), EXPECTED, said).health
+    assert found is (Health.REVOKED if condemns(auth, said) else Health.UNREACHABLE)
+
+
+def test_the_apis_own_answer_vouches_and_condemns() -> None:
+    assert vouches(told().auth, probed(200, ME))
+    assert vouches(told().auth, probed(200, b"\xef\xbb\xbf" + json.dumps(ME).encode()))
+    assert condemns(told().auth, probed(401, UNAUTHORIZED))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"application": {"id": "42"}},
+        {"application": {"id": 42}, "scopes": []},
+        {"application": "42", "scopes": []},
+        {"scopes": ["read"]},
+        {**ME, "error": "blocked"},
+        [ME],
+    ],
+)
+def test_an_answer_of_another_shape_does_not_vouch(body: object) -> None:
+    assert not vouches(told().auth, probed(200, body))
+
+
+@pytest.mark.parametrize(
+    ("challenge", "known"),
+    [(NO_RIGHT, True), ("", False), ("Bearer", False), ('Bearer error="invalid_token"', False)],
+)
+def test_a_403_vouches_only_where_it_says_that_a_right_is_missing(challenge: str, known: bool) -> None:
+    assert vouches(told().auth, probed(403, {"message": "Missing Access", "code": 50001}, challenge)) is known
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "good", "dead"),
+    [
+        (200, {"login": "nelly"}, True, False),
+        (200, [], True, False),
+        (204, b"", True, False),
+        (200, PAGE, False, False),
+        (200, b"Please log in to this network", False, False),
+        (200, {"ok": False, "error": "invalid_auth"}, False, False),
+        (200, {"errors": [{"message": "no"}]}, False, False),
+        (401, {"detail": "no"}, False, True),
+        (401, b"", False, True),
+        (401, PAGE, False, False),
+        (401, b"proxy says no", False, False),
+    ],
+)
+def test_of_an_api_whose_shape_is_not_told_json_and_nothing_at_all_are_its_own(
+    status: int, body: object, good: bool, dead: bool
+) -> None:
+    said = probed(status, body)
+    for auth in (provider().auth, StaticKey(type="api_key")):
+        assert (vouches(auth, said), condemns(auth, said)) == (good, dead)
+
+
+def test_the_members_that_tell_depend_on_who_is_asked() -> None:
+    named = provider(userinfo_url="https://acme.example/me", account_field="login")
+    keyed = StaticKey(type="api_key", check_field="user.id")
+    assert vouches(named.auth, probed(200, {"login": None}))
+    assert not vouches(named.auth, probed(200, {"name": "nelly"}))
+    assert vouches(keyed, probed(200, {"user": {"id": 7}}))
+    assert not vouches(keyed, probed(200, {"user": {}}))
+    assert not vouches(keyed, probed(200, b""))

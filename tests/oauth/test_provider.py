@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -49,6 +50,9 @@ def test_the_bundled_discord_definition_says_what_the_documentation_of_discord_s
         "application.id",
         "scopes",
     )
+    assert provider.auth.error_fields == ("message", "code")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert provider.auth.user_agent == f"DiscordBot (https://discord.com, {version})"
     assert provider.proxy.hosts == ("discord.com",)
     assert provider.env_name == "DISCORD_ACCESS_TOKEN"
     assert provider.env.refresh_token == "DISCORD_REFRESH_TOKEN"
@@ -105,6 +109,10 @@ def test_the_example_files_are_valid() -> None:
         (lambda d: d["proxy"].update(header="X\r\nY"), "proxy.header: is not a header name"),
         (lambda d: d["proxy"].update(scheme=""), "proxy.scheme: is not a header name"),
         (lambda d: d["env"].update(access_token="lower"), "env.access_token: is not an environment"),
+        (lambda d: d["auth"].update(user_agent="a\r\nX: y"), "auth.user_agent: is not a User-Agent"),
+        (lambda d: d["auth"].update(user_agent=""), "auth.user_agent: is not a User-Agent"),
+        (lambda d: d["auth"].update(user_agent="B\u00f6t"), "auth.user_agent: is not a User-Agent"),
+        (lambda d: d["auth"].update(error_fields=["a..b"]), "auth.error_fields.0: is not the name"),
         (lambda d: d["auth"].update(check_url="http://discord.com/"), "auth.check_url: must be an https"),
         (lambda d: d["auth"].update(check_client_field="a..b"), "auth.check_client_field: is not the name"),
         (lambda d: d["auth"].update(check_scopes_field=["a"]), "auth.check_scopes_field: input should be"),

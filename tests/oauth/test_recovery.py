@@ -83,16 +83,39 @@ async def test_a_token_that_the_provider_no_longer_knows_is_refreshed_for_the_re
     assert (endpoint.probed, endpoint.asked) == (1, 1)
 
 
-@pytest.mark.parametrize("status", [200, 403])
+NO_RIGHT = httpx.Response(403, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(200, json={"username": "nelly"}), NO_RIGHT])
 async def test_a_token_that_the_provider_vouches_for_is_not_refreshed_however_often_it_meets_a_401(
-    checked: Keeper, endpoint: Rotating, status: int
+    checked: Keeper, endpoint: Rotating, answer: httpx.Response
 ) -> None:
-    endpoint.knows = status
+    endpoint.front = answer
     for _ in range(200):
         assert value(await checked.fresh(KEY)) == "access-0"
         assert refusal(await checked.recovered(KEY, 1)).why is Why.VOUCHED
     assert (endpoint.probed, endpoint.asked) == (1, 0)
     assert checked.circuits() == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        httpx.Response(403, html="<title>Access denied</title> error code: 1010"),
+        httpx.Response(403, text="error code: 1020"),
+        httpx.Response(403, json={"title": "Error 1010: Access denied", "cloudflare_error": True}),
+        httpx.Response(403, json={"message": "internal network error", "code": 40333}),
+        httpx.Response(200, html="<title>Log in to this network</title>"),
+        httpx.Response(200, json={"error": "blocked"}),
+        httpx.Response(503, html="busy"),
+    ],
+)
+async def test_a_page_of_the_providers_front_vouches_for_nothing_and_the_login_is_refreshed(
+    checked: Keeper, endpoint: Rotating, page: httpx.Response
+) -> None:
+    endpoint.front, endpoint.access = page, "another"
+    assert value(await checked.recovered(KEY, 1)) == "access-1"
+    assert (endpoint.probed, endpoint.asked) == (1, 1)
 
 
 async def test_a_token_is_checked_again_a_minute_later(

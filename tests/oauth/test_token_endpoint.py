@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -309,6 +310,42 @@ async def test_an_answer_with_a_token_is_kept_whatever_else_is_odd_about_it(
         for _ in range(50):  # no storm, whatever the lifetime
             await desk.ask()
         assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        answer(200, codecs.BOM_UTF8 + body(), JSON),
+        answer(200, body().decode().encode("utf-16"), JSON),
+        answer(200, body().decode().encode("utf-16-be"), b"Content-Type: application/json; charset=utf-16"),
+        answer(200, b")]}',\n" + body() + b"\n\n", JSON),
+        answer(200, body(), b"Content-Type: text/html; charset=klingon"),
+        answer(200, body(expires_in="604800.0", token_type=7), JSON),
+        answer(200, body(guild={"name": "café"}).replace(b"caf\\u00e9", b"caf\xe9"), JSON),
+        answer(200, b'{"access_token": "canary-old-access", ' + body()[1:], JSON),
+        answer(200, b'{"ok": true, "data": ' + body() + b"}", JSON),
+        answer(200, body(access_token="canary-new-access\r\n", refresh_token=" canary-new-refresh"), JSON),
+        answer(
+            200,
+            b"access_token=canary-new-access&refresh_token=canary-new-refresh&expires_in=604800&scope=identify",
+            b"Content-Type: application/x-www-form-urlencoded",
+        ),
+        answer(201, body(), JSON),
+        answer(200, body(guild={"roles": ["r" * 400] * 1250}), JSON),
+    ],
+)
+async def test_the_only_living_tokens_are_kept_however_their_answer_is_written(
+    endpoint: Endpoint, raw: bytes
+) -> None:
+    endpoint.answers.append(raw)
+    async with desk_of(endpoint, left=-1) as desk:
+        found = await desk.ask()
+        assert isinstance(found, FreshCredential)
+        kept = desk.store.tokens()
+        assert kept.access_token == SecretStr("canary-new-access")
+        assert kept.refresh_token == SecretStr("canary-new-refresh")
+        assert kept.scopes == ("identify",)
+        assert kept.expires_at == desk.clock() + 604800
 
 
 @pytest.mark.parametrize("seconds", [-1e7, -7200.0, 7200.0, 1e7])

@@ -386,6 +386,17 @@ async def test_after_a_recovery_the_request_is_sent_once_more_and_the_child_sees
     assert [(event.decision, event.status) for event in wire.events] == [("inject", 200)]
 
 
+@pytest.mark.parametrize(("named", "said"), [("", []), ("User-Agent: MyBot/7\r\n", [b"MyBot/7"])])
+async def test_a_request_that_is_sent_again_names_the_program_or_nobody_as_the_first_did(
+    standin: StandIn, named: str, said: list[bytes]
+) -> None:
+    async with proxied(standin, source=Source(recovery=NEWER)) as wire:
+        await wire.get(AUTH + named, path="/standin/status/401")
+    assert len(standin.seen) == 2
+    assert arrived(standin, b"user-agent") == said * 2
+    assert arrived(standin, b"accept") == []
+
+
 async def test_a_second_401_is_the_childs(standin: StandIn) -> None:
     source = Source(Fresh(SecretStr(CANARY), 7), recovery=NEWER)
     async with proxied(standin, source=source) as wire:
