@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from mitmproxy import http, tcp, tls
+from mitmproxy.net.http.http1 import expected_http_body_size
 from OpenSSL import SSL
 
 from proxy import audit, slots
@@ -49,6 +50,8 @@ MAX_KEPT_BACK: Final = 64 * 1024
 
 _REPLACED: Final = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
 """Headers that say how a body is framed; set anew where the body is."""
+
+_CHUNKED: Final = frozenset({b"transfer-encoding"})
 
 _CODINGS: Final = Slot("Accept-Encoding", None)
 """Asked to be `identity` with a credential, so that the answer can be searched as it streams by."""
@@ -284,12 +287,14 @@ class Addon:
 
     def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Have credentials replaced in the answer on its way: those of earlier and other runs too."""
+        has_body = _has_body(flow.request, response)
         for credential in self._source.stored():
             self._cleanser.remember(credential.get_secret_value())
         self._cleanse_reason(response)
         response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))
         response.stream = True
-        if not _has_body(flow.request.method, response):
+        if not has_body:
+            _drop(response.headers, _CHUNKED)  # else mitmproxy ends a body that is none
             return
         try:
             response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields))
@@ -449,11 +454,9 @@ def _fitting(flow: http.HTTPFlow, response: http.Response) -> http.Response:
     return response
 
 
-def _has_body(method: str, response: http.Response) -> bool:
-    """Whether an answer has a body at all (RFC 9112 section 6.3)."""
-    status = response.status_code
-    empty = response.headers.get("Content-Length") == "0"
-    return not empty and method != "HEAD" and status >= 200 and status not in (204, 304)
+def _has_body(request: http.Request, response: http.Response) -> bool:
+    """Whether an answer has a body (RFC 9112 section 6.3): by the rule that it is read and sent on by."""
+    return expected_http_body_size(request, response) != 0
 
 
 def _drop(headers: http.Headers, names: frozenset[bytes]) -> None:

@@ -8,7 +8,9 @@ from typing import Final
 import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.net.http.http1 import assemble_response
+from mitmproxy.http import Response
+from mitmproxy.net import http as net
+from mitmproxy.net.http.http1 import assemble_response, read_response_head
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _http1
@@ -23,8 +25,11 @@ is, TLS included; mitmproxy itself has no limit."""
 MAX_UNPARSED: Final = 2 * MAX_UNDECIDED
 """Bytes that mitmproxy may keep unparsed, more than a head may have; then the connection ends."""
 
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n].*?\n\r?\n", re.DOTALL)
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}(?: [^\n]*)?\r?\n(?:.*?\n)??\r?\n", re.DOTALL)
 """An answer before the final one (RFC 9110 section 15.2), but for the switch of protocols."""
+
+_FINAL = re.compile(rb"HTTP/1\.[01] (?:[2-5][0-9]{2}|101)(?: [\t\x20-\x7e\x80-\xff]*)?")
+"""The first line of any other (RFC 9112 section 4). mitmproxy takes whatever Python takes for a number."""
 
 
 def amend() -> None:
@@ -32,6 +37,7 @@ def amend() -> None:
     _http1.make_error_response = _error_page
     _http1.ReceiveBuffer = _Buffer  # type: ignore[attr-defined]
     _http1.ChunkedReader = _Chunked  # type: ignore[attr-defined]
+    net.http1.read_response_head = _response_head
     http.Http1Client = _Client  # type: ignore[attr-defined]
 
 
@@ -56,6 +62,13 @@ def _error_page(status_code: int, message: str = "") -> bytes:
     response.headers["Connection"] = "close"
     page: bytes = assemble_response(response)
     return page
+
+
+def _response_head(lines: list[bytes]) -> Response:
+    if not _FINAL.fullmatch(lines[0]):
+        raise ValueError("not the first line of an answer")
+    response: Response = read_response_head(lines)
+    return response
 
 
 class _Buffer(ReceiveBuffer):

@@ -68,6 +68,8 @@ def resend_over(http: httpx.AsyncClient) -> Resend:
                     body += chunk
                     if len(body) > MAX_ANSWER:
                         return None
+                if not 200 <= response.status_code < 600:
+                    return None
                 answered = tuple(pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING)
                 return Resent(response.status_code, answered, bytes(body))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):

@@ -35,6 +35,12 @@ UNVALIDATED: Final = (
     'opts.add_option("validate_inbound_headers", bool, True, "")',
     'opts.add_option("validate_inbound_headers", bool, False, "")',
 )
+ANY_STATUS: Final = ("proxy/http1.py", "if not _FINAL.fullmatch(lines[0]):", "if False:")
+SOME_BODIES: Final = (
+    ADDON,
+    "return expected_http_body_size(request, response) != 0",
+    "return response.status_code >= 200",
+)
 ONLY_ME: Final = ("--allow", "GET /api/*/users/@me")
 
 
@@ -267,6 +273,18 @@ WIRE: Final = (
         "codings are undone",
         ("proxy/cleanse.py", "decoders = decoders_for(codings)", "decoders = decoders_for([])"),
         echoes(10, 11, 12, 13),
+    ),
+    Mutation(
+        "every body that is sent on is searched",
+        SOME_BODIES,
+        echoes(17),
+        given=ANY_STATUS,
+    ),
+    Mutation(
+        "an answer has a status",
+        ANY_STATUS,
+        echoes(17),
+        given=SOME_BODIES,
     ),
     Mutation(
         "clients are not told of other ways",

@@ -134,6 +134,7 @@ def echoes(token: str) -> list[Answer]:
     answers.append(Answer(200, (("X-Echo", token), ("Set-Cookie", f"t={token}"))))
     answers.append(Answer(200, (), _letter_by_letter(token)))
     answers.append(Answer(200, (), token.encode("utf-16-le")))
+    answers.append(Answer(99, (), bodies[0]))
     # The first may be asked for again, unseen by the program.
     answers += [Answer(401, (), bodies[1]), Answer(401, (), bodies[0])]
     return answers

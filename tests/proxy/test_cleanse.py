@@ -331,6 +331,77 @@ async def test_a_body_in_another_transfer_coding_than_chunked_is_not_passed_on(
     assert body not in data
 
 
+STATUSES = ("099", "99", "0", "-5", "000", "-200", "+200", "2_00", "0200", "20", "600", "999", "1000", "²00")
+
+
+@pytest.mark.parametrize("request_line", ["GET / HTTP/1.1", "HEAD / HTTP/1.1", "head / HTTP/1.1"])
+@pytest.mark.parametrize("status", STATUSES)
+async def test_an_answer_of_no_status_that_there_is_is_not_passed_on(
+    tmp_path: Path, status: str, request_line: str
+) -> None:
+    events: list[Event] = []
+    said = whole(CANARY.encode(), status=f"{status} x")
+    async with upstream(tmp_path, lambda _: said, once=True, events=events) as proxy:
+        data = await received(proxy, request_line)
+    assert gives_away(data) == []
+    assert data.startswith(b"HTTP/1.1 502")
+    assert [(event.decision, event.status) for event in events] == [("inject", None)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["HTTP/2.0 200 OK", "HTTP/0.9 200 OK", "HTTP/1.1  200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1 200\x0bOK"],
+)
+async def test_an_answer_whose_first_line_can_be_read_in_two_ways_is_not_passed_on(
+    tmp_path: Path, line: str
+) -> None:
+    said = f"{line}\r\nContent-Length: {len(CANARY)}\r\n\r\n{CANARY}".encode()
+    async with upstream(tmp_path, lambda _: [said], once=True) as proxy:
+        data = await received(proxy)
+    assert gives_away(data) == []
+    assert data.startswith(b"HTTP/1.1 502")
+
+
+@pytest.mark.parametrize(
+    "line", ["HTTP/1.1 200 OK", "HTTP/1.1 200 ", "HTTP/1.1 200", "HTTP/1.0 599 \xe9t\xe9"]
+)
+async def test_an_answer_with_any_words_after_its_status_is_passed_on(tmp_path: Path, line: str) -> None:
+    said = f"{line}\r\nContent-Length: 2\r\n\r\nok".encode("latin-1")
+    async with upstream(tmp_path, lambda _: [said]) as proxy:
+        data = await received(proxy)
+    assert data.startswith(line.encode("latin-1"))
+    assert data.endswith(b"\r\n\r\nok")
+
+
+BODILESS = [("GET", status) for status in ("100", "102", "103", "199", "204", "304")] + [
+    ("HEAD", status) for status in ("200", "205", "401", "500")
+]
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: {length}", "Transfer-Encoding: chunked", "X: none"])
+@pytest.mark.parametrize(("method", "status"), BODILESS)
+async def test_a_body_that_an_answer_cannot_have_does_not_come_down(
+    tmp_path: Path, method: str, status: str, framing: str
+) -> None:
+    head = f"HTTP/1.1 {status} x\r\n{framing.format(length=len(CANARY))}\r\n\r\n"
+    chunked = f"{len(CANARY):x}\r\n{CANARY}\r\n0\r\n\r\n" if "chunked" in framing else CANARY
+    async with upstream(tmp_path, lambda _: [head.encode(), chunked.encode()], once=True) as proxy:
+        data = await received(proxy, f"{method} / HTTP/1.1")
+    assert gives_away(data) == []
+    # Nor anything that the next answer's head would be taken for.
+    assert data.startswith(b"HTTP/1.1 502") or data.endswith(b"\r\n\r\n")
+    assert data.count(b"\r\n\r\n") == 1
+
+
+@pytest.mark.parametrize("status", ["200", "205", "301", "401", "403", "500", "599"])
+async def test_every_body_that_is_sent_on_is_searched(tmp_path: Path, status: str) -> None:
+    async with upstream(tmp_path, lambda _: whole(CANARY.encode(), status=f"{status} x")) as proxy:
+        data = await received(proxy)
+    assert data.startswith(f"HTTP/1.1 {status}".encode())
+    assert STAND_IN[:5] in data.partition(b"\r\n\r\n")[2]
+    assert gives_away(data) == []
+
+
 BROKEN = {
     "status": f"HTTP/1.1 {CANARY} x\r\n\r\n",
     "version": f"{CANARY} 200 OK\r\n\r\n",

@@ -116,7 +116,7 @@ class Connection:
             headers.append(("Content-Length", str(len(answer.body))))
         if answer.ending is not Ending.WHOLE:
             headers.append(("Connection", "close"))
-        await self._write(h11.Response(status_code=answer.status, headers=headers))
+        await self._write_head(answer.status, headers)
         if request.method != b"HEAD" and answer.status not in _BODILESS:
             await self._send_body(answer)
         if answer.ending is Ending.TRUNCATED:
@@ -124,6 +124,12 @@ class Connection:
             return False
         await self._write(h11.EndOfMessage())
         return True
+
+    async def _write_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        head = self._http.send(h11.Response(status_code=max(status, 200), headers=headers)) or b""
+        # h11 writes no status that is none.
+        self._writer.write(head.replace(b" 200 ", b" %03d " % status, 1) if status < 200 else head)
+        await self._writer.drain()
 
     async def _send_body(self, answer: Answer) -> None:
         if isinstance(answer.body, bytes):
