@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
@@ -15,15 +15,18 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 
 from launcher import report
-from launcher.app import LOCK_SECONDS, App
+from launcher.app import App
 from launcher.confirm import require_confirmed
 from launcher.errors import UsageProblem
 from oauth.flows import LoginResult, browser_login, key_login
 from oauth.outcome import login_command
 from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
-from vault.errors import Conflict, RecordDamaged
+from vault.errors import Conflict, LockTimeout, RecordDamaged
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens
+
+LOGIN_LOCK_SECONDS: Final = 5.0
+"""How long a new login waits for another process that is busy with the connection."""
 
 MAX_SECRET: Final = 16384
 """Characters of a client secret or key; more is a wrong file."""
@@ -88,14 +91,23 @@ def _stored_client(app: App, key: ConnectionKey, auth: OAuth2) -> ClientRegistra
 
 
 def store_connection(app: App, key: ConnectionKey, connection: Connection) -> None:
-    """Store a new login over whatever was there, also over a record that no longer opens."""
-    with app.vault.lock(key, LOCK_SECONDS):
-        try:
-            current = app.vault.connection(key)
-        except RecordDamaged:
-            app.vault.delete_connection(key)
-            current = None
-        app.vault.put_connection(key, connection, expected=current.generation if current else None)
+    """Store a new login over whatever was there, also over a record that no longer opens.
+
+    A refresh of what was there may take minutes, and finds that the login came first; the login is spent, and
+    would be lost if it were not stored.
+    """
+    with ExitStack() as held:
+        with suppress(LockTimeout):
+            held.enter_context(app.vault.lock(key, LOGIN_LOCK_SECONDS))
+        while True:
+            try:
+                current = app.vault.connection(key)
+            except RecordDamaged:
+                app.vault.delete_connection(key)
+                current = None
+            with suppress(Conflict):
+                app.vault.put_connection(key, connection, expected=current.generation if current else None)
+                return
 
 
 def store_client(app: App, key: ConnectionKey, client: ClientRegistration) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from oauth.answer import read_object
 from oauth.errors import ProviderUnavailable
 from oauth.health import Probed
+from oauth.patience import EXCHANGE_PATIENCE, patience
 from oauth.protocol import (
     REDIRECT_URI,
     FormRequest,
@@ -29,17 +30,26 @@ from oauth.protocol import (
     revoke_request,
 )
 from oauth.provider import OAuth2, Provider
+from oauth.salvage import is_whole, overhearing, tokens_in
 from vault.model import ClientRegistration, OAuthTokens
 
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of an answer that are read. A token answer has about 300; with Discord's scope `bot` it has a whole
 guild, whose 250 roles alone come to 100,000."""
 
-TIMEOUT: Final = httpx.Timeout(15.0, connect=10.0)
-"""Seconds without progress."""
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP, and as many for TLS: nothing was sent yet, so that nothing can be lost."""
+
+TIMEOUT: Final = httpx.Timeout(15.0, connect=CONNECT_TIMEOUT)
+"""Seconds without progress, where no tokens are at stake."""
 
 TOTAL_TIMEOUT: Final = 30.0
-"""Seconds for a whole exchange, against an endpoint that sends a byte at a time."""
+"""Seconds for the whole of that, against an endpoint that sends a byte at a time."""
+
+LAST_BYTES: Final = 1.0
+"""Seconds that are waited for the end of an answer once it is whole, whatever length was announced."""
+
+_EXCHANGE: Final = httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT)
 
 MAX_ACCOUNT: Final = 80
 """Characters of an account name that are kept; it is shown and trusted for nothing."""
@@ -68,10 +78,12 @@ class OAuthClient:
         now: Callable[[], float],
         *,
         total_timeout: float = TOTAL_TIMEOUT,
+        exchange_patience: float = EXCHANGE_PATIENCE,
     ) -> None:
         self._http = http
         self._now = now
         self._total_timeout = total_timeout
+        self._exchange_patience = exchange_patience
 
     async def exchange_code(
         self,
@@ -85,7 +97,7 @@ class OAuthClient:
     ) -> OAuthTokens:
         """The tokens of a code; `scopes` are those asked for, kept where the answer names none."""
         request = code_request(auth, client, code, redirect_uri=redirect_uri, verifier=verifier)
-        answer = await self._post(auth, request)
+        answer = await self._exchange(auth, request)
         parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
         return parsed.as_tokens(scopes)
 
@@ -96,7 +108,7 @@ class OAuthClient:
         """
         if tokens.refresh_token is None:
             raise ValueError("there is no refresh token")
-        answer = await self._post(auth, refresh_request(auth, client, tokens.refresh_token))
+        answer = await self._exchange(auth, refresh_request(auth, client, tokens.refresh_token))
         parsed = parse_token_answer(answer.status, answer.body, self._now(), answer.retry_after)
         return parsed.as_tokens(tokens.scopes, tokens.refresh_token)
 
@@ -133,17 +145,40 @@ class OAuthClient:
         return Probed(answer.status, answer.body, answer.challenge)
 
     async def _post(self, auth: OAuth2, request: FormRequest) -> _Answer:
-        headers = {"Content-Type": _FORM, "User-Agent": auth.user_agent, **dict(request.headers)}
-        return await self._send("POST", request.url, headers, request.body)
+        return await self._send("POST", request.url, _headers(auth, request), request.body)
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    async def _exchange(self, auth: OAuth2, request: FormRequest) -> _Answer:
+        """As `_post`, where the answer may be the only copy of a login: nothing of it is given up."""
+        # What is left of an answer on a connection would be taken for the next one.
+        headers = {"Connection": "close", **_headers(auth, request)}
+        limit = patience(self._exchange_patience)
+        with overhearing() as heard:
+            try:
+                answer = await self._send("POST", request.url, headers, request.body, _EXCHANGE, limit)
+            except ProviderUnavailable:
+                if (saved := tokens_in(heard)) is None:
+                    raise
+                return _Answer(*saved)
+            if not is_whole(answer.body) and (saved := tokens_in(heard)) is not None:
+                return _Answer(*saved)
+            return answer
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109  (of single steps)
+        limit: AbstractAsyncContextManager[object] | None = None,
+    ) -> _Answer:
         # Uncompressed, so that the limit below bounds what is held in memory.
         asked = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
         with _mapped_errors(urlsplit(url).hostname or "the provider"):
             async with (
-                asyncio.timeout(self._total_timeout),
+                limit or asyncio.timeout(self._total_timeout),
                 self._http.stream(
-                    method, url, headers=asked, content=body, timeout=TIMEOUT, follow_redirects=False
+                    method, url, headers=asked, content=body, timeout=timeout, follow_redirects=False
                 ) as response,
             ):
                 retry_after = _seconds(response.headers.get("Retry-After", ""), self._now())
@@ -151,12 +186,24 @@ class OAuthClient:
                 return _Answer(response.status_code, await _read(response), retry_after, challenge)
 
 
+def _headers(auth: OAuth2, request: FormRequest) -> dict[str, str]:
+    return {"Content-Type": _FORM, "User-Agent": auth.user_agent, **dict(request.headers)}
+
+
 async def _read(response: httpx.Response) -> bytes:
-    held = bytearray()
-    async for chunk in response.aiter_bytes():
-        held += chunk
-        if len(held) > MAX_ANSWER:
-            raise ProviderUnavailable("the provider's answer is too large", "try again later")
+    held, loop = bytearray(), asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as rest:
+            async for chunk in response.aiter_bytes():
+                held += chunk
+                if len(held) > MAX_ANSWER:
+                    raise ProviderUnavailable("the provider's answer is too large", "try again later")
+                if is_whole(held):
+                    rest.reschedule(loop.time() + LAST_BYTES)
+    except (httpx.HTTPError, TimeoutError):
+        # A length that was announced wrongly, or a connection that broke where nothing was missing.
+        if not is_whole(held):
+            raise
     return bytes(held)
 
 

@@ -21,9 +21,9 @@ from oauth.watch import Pace, Unsaved, Watch
 from vault.errors import Conflict, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
-LOCK_WAIT: Final = 45.0
-"""Seconds to wait for another process's refresh; more than one may take (`client.TOTAL_TIMEOUT` and
-`retry.RETRY_BUDGET`)."""
+LOCK_WAIT: Final = 240.0
+"""Seconds to wait for another process's refresh; more than one may take (`patience.EXCHANGE_PATIENCE`,
+`retry.RETRY_BUDGET`, and the vault's writes). Requests do not wait so long (`keeper.REQUEST_WAIT`)."""
 
 LAST_LOCK_WAIT: Final = 5.0
 """Seconds to wait for it at the end of a process that holds the only copy of a login; who ends a run waits

@@ -15,7 +15,7 @@ FIRST_WAIT: Final = 0.5
 RETRY_BUDGET: Final = 10.0
 """Seconds from the first request within which another may begin.
 
-Other processes wait for the lock meanwhile: with one exchange on top (`client.TOTAL_TIMEOUT`) it must
+Other processes wait for the lock meanwhile: with one exchange on top (`patience.EXCHANGE_PATIENCE`) it must
 stay below the keeper's LOCK_WAIT.
 """
 

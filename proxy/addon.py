@@ -40,7 +40,7 @@ from proxy.resend import Resend, is_repeatable
 from proxy.tls import verified_connection
 
 CREDENTIAL_TIMEOUT: Final = 60.0
-"""Seconds a request waits for its credential; longer than any single refresh may take."""
+"""Seconds a request waits for its credential; longer than whoever hands it out may take to say no."""
 
 _NOTES: Final = "authsome"
 """The key of our notes in a flow's metadata."""

@@ -47,6 +47,13 @@ def test_a_second_login_replaces_the_first_and_leaves_other_connections_alone(ke
     assert stored_key(keyed, "work") == "work"
 
 
+def test_a_login_is_stored_while_another_process_is_busy_with_the_connection(keyed: Program) -> None:
+    keyed("login", "keyed", "--key-file", "-", stdin="one")
+    with keyed.vault() as vault, vault.lock(ConnectionKey("default", "keyed", "default"), 1.0):
+        assert keyed("login", "keyed", "--key-file", "-", stdin="two").status == 0
+    assert stored_key(keyed) == "two"
+
+
 def test_a_key_from_a_file(keyed: Program, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
     assert keyed("login", "keyed", "--key-file", str(tmp_path / "key")).status == 0

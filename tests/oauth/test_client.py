@@ -18,6 +18,7 @@ from oauth.client import MAX_ANSWER, OAuthClient
 from oauth.errors import GrantRefused, OAuthError, ProviderUnavailable
 from oauth.health import Probed
 from oauth.provider import DEFAULT_USER_AGENT, OAuth2
+from oauth.salvage import overheard, overhearing
 from tests.oauth.endpoint import Endpoint, Script, answer, reset
 from tests.oauth.fakes import PROVIDER
 from vault.model import ClientRegistration, OAuthTokens
@@ -43,9 +44,9 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 
 @pytest.fixture
 async def client(endpoint: Endpoint) -> AsyncIterator[OAuthClient]:
-    trust = ssl.create_default_context(cafile=endpoint.ca_file)
+    trust = overheard(ssl.create_default_context(cafile=endpoint.ca_file))
     async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
-        yield OAuthClient(http, lambda: NOW, total_timeout=2.0)
+        yield OAuthClient(http, lambda: NOW, total_timeout=2.0, exchange_patience=2.0)
 
 
 @pytest.fixture
@@ -167,6 +168,78 @@ async def test_a_failure_of_the_network_or_the_server_is_an_outage(
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
+def framed(*lines: bytes, body: bytes = BODY) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", body])
+
+
+def and_stay_open(data: bytes) -> Script:
+    def script(connection: ssl.SSLSocket) -> None:
+        connection.sendall(data)
+        connection.recv(1)  # until the client has had enough
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        framed(b"Content-Length: %d" % (len(BODY) + 10)),
+        and_stay_open(framed(b"Content-Length: %d" % (len(BODY) + 10))),
+        and_stay_open(framed()),
+        framed(b"Content-Length: %d" % (len(BODY) - 10)),
+        and_stay_open(framed(b"Content-Length: %d" % (len(BODY) - 10))),
+        framed(b"Content-Length: 0"),
+        framed(b"Content-Length: some"),
+        framed(b"Content-Length: -1"),
+        framed(b"Content-Length: 5", b"Content-Length: 6"),
+        framed(b"Transfer-Encoding: chunked"),
+        framed(b"Transfer-Encoding: chunked", body=b"%x\r\n%b" % (len(BODY) + 5, BODY)),
+        framed(b"Transfer-Encoding: chunked", body=b"%x\r\n%b\r\nzz" % (len(BODY), BODY)),
+        framed(b"Transfer-Encoding: identity"),
+        framed(b"A header without its colon"),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + framed(b"Content-Length: 7"),
+    ],
+)
+async def test_tokens_that_came_are_kept_whatever_length_was_announced(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, script: bytes | Script
+) -> None:
+    endpoint.answers += [script, script]
+    for exchange in (
+        client.refresh(auth, CLIENT, OLD),
+        client.exchange_code(auth, CLIENT, SecretStr("c0de"), scopes=("a",)),
+    ):
+        tokens = await exchange
+        assert tokens.access_token == SecretStr("canary-new-access")
+        assert tokens.refresh_token == SecretStr("r2")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        framed(b"Content-Length: 500", body=BODY[:-3]),
+        framed(b"Content-Length: 500", body=b'{"error": "invalid_grant"}'),
+        framed(b"Content-Length: some").replace(b"200 OK", b"400 Bad"),
+        framed(b"Content-Length: some").replace(b"HTTP/1.1", b"ICY"),
+        framed(b"Content-Length: some", body=b""),
+    ],
+)
+async def test_what_is_no_whole_answer_with_tokens_is_not_taken_for_one(
+    endpoint: Endpoint, client: OAuthClient, auth: OAuth2, script: bytes
+) -> None:
+    endpoint.answers.append(script)
+    with pytest.raises(OAuthError) as caught:
+        await client.refresh(auth, CLIENT, OLD)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_only_an_exchange_is_overheard(endpoint: Endpoint, client: OAuthClient) -> None:
+    with overhearing() as heard:
+        pass
+    endpoint.answers.append(answer(200, b"{}"))
+    await client.probe(PROVIDER, f"{endpoint.url}/me", SecretStr("tok"))
+    assert heard == b""
+
+
 @pytest.mark.parametrize(
     ("header", "again"),
     [
@@ -232,7 +305,7 @@ async def test_an_endpoint_that_stalls_is_given_up(endpoint: Endpoint, auth: OAu
     endpoint.answers.append(drip)
     async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
         with pytest.raises(ProviderUnavailable, match="localhost did not answer in time"):
-            await OAuthClient(http, lambda: NOW, total_timeout=0.1).refresh(auth, CLIENT, OLD)
+            await OAuthClient(http, lambda: NOW, exchange_patience=0.1).refresh(auth, CLIENT, OLD)
 
 
 async def test_a_server_whose_certificate_is_not_trusted_gets_no_request(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oauth.client import TOTAL_TIMEOUT
+from oauth.client import CONNECT_TIMEOUT
 from oauth.errors import ClientRefused, GrantRefused, OAuthError, ProviderUnavailable, RequestRefused
+from oauth.patience import EXCHANGE_PATIENCE
 from oauth.refresh import LOCK_WAIT
 from oauth.retry import (
     FAILURE_PAUSE,
@@ -44,7 +45,7 @@ def test_what_the_provider_asks_for_is_waited_unless_it_takes_too_long() -> None
 
 
 def test_no_process_waits_for_the_lock_in_vain_while_another_tries_again() -> None:
-    assert RETRY_BUDGET + TOTAL_TIMEOUT < LOCK_WAIT
+    assert RETRY_BUDGET + 2 * CONNECT_TIMEOUT + EXCHANGE_PATIENCE < LOCK_WAIT
 
 
 def test_the_pause_doubles_up_to_its_limit() -> None:

@@ -92,7 +92,7 @@ async def desk_of(endpoint: Endpoint, *, left: float) -> AsyncIterator[Desk]:
     store.put_connection(KEY, connection, expected=None)
     trust = ssl.create_default_context(cafile=endpoint.ca_file)
     async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
-        client = OAuthClient(http, clock, total_timeout=0.3)
+        client = OAuthClient(http, clock, total_timeout=0.3, exchange_patience=0.3)
         keeper = Keeper(store, lambda _: provider, client, clock, pace=clock.pace)
         yield Desk(keeper, store, clock, endpoint)
         await keeper.aclose()
