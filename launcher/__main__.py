@@ -1,10 +1,14 @@
 """The program `authsome`."""
 
-from __future__ import annotations
-
 import os
-import signal
 import sys
+
+if __name__ == "__main__" and not sys.flags.isolated:
+    # Before any other import, `__future__` too: the working folder, PYTHONPATH and the user's site-packages
+    # could put code of their own in its place. These two are in the interpreter itself.
+    os.execv(sys.executable, [sys.executable, "-I", __file__, *sys.argv[1:]])  # noqa: S606
+
+import signal
 
 while (_opened := os.open(os.devnull, os.O_RDWR)) < 3:
     pass  # a standard stream was closed: what is opened next would take its place
@@ -29,15 +33,15 @@ from pathlib import Path  # noqa: E402
 
 _ROOT = Path(__file__).resolve().parent.parent
 if str(_ROOT) not in sys.path:
-    # Run as `python -I /path/launcher/__main__.py`. At the end: the standard library must win.
+    # Run as `python -I /path/launcher/__main__.py`, which may be in the user's site-packages.
+    # At the end: the standard library must win.
     sys.path.append(str(_ROOT))
 
-from launcher.startup import foreign_packages, isolate  # noqa: E402
+from launcher.startup import foreign_packages  # noqa: E402
 
 
 def main() -> int:
     """Run the command line; the return value is the exit status."""
-    isolate(Path(__file__).resolve())
     problems = foreign_packages(_ROOT)
     if problems:
         print(f"authsome: error: {problems[0]}", file=sys.stderr)

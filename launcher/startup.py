@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,16 +30,6 @@ _LATE: Final = (
     "encodings.utf_16_le",
 )
 """What a run would otherwise import when its program is running."""
-
-
-def isolate(program: Path) -> None:
-    """Start again with `python -I`, unless this is that.
-
-    Without it the working folder, PYTHONPATH and the user's site-packages can put their own code in
-    the place of any module of a process that holds credentials.
-    """
-    if not sys.flags.isolated:
-        os.execv(sys.executable, [sys.executable, "-I", str(program), *sys.argv[1:]])  # noqa: S606
 
 
 def foreign_packages(root: Path, packages: Iterable[str] = PACKAGES) -> list[str]:

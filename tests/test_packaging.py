@@ -57,9 +57,10 @@ def metadata(wheel: Path) -> Message:
     return message_from_string(read(wheel, ".dist-info/METADATA"))
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_four_packages_the_program_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names(wheel)}
-    assert tops == {"launcher", "oauth", "proxy", "vault", "authsome_proxy-0.1.0.dist-info"}
+    own = {"authsome_proxy-0.1.0.dist-info", "authsome_proxy-0.1.0.data"}
+    assert tops == {"launcher", "oauth", "proxy", "vault", *own}
 
 
 def test_the_wheel_holds_every_provider_definition(wheel: Path) -> None:
@@ -74,13 +75,10 @@ def test_the_wheel_holds_every_module_of_the_packages(wheel: Path) -> None:
     assert modules <= set(names(wheel))
 
 
-def test_the_command_is_called_authsome(wheel: Path) -> None:
-    assert read(wheel, "entry_points.txt").split() == [
-        "[console_scripts]",
-        "authsome",
-        "=",
-        "launcher.__main__:main",
-    ]
+def test_the_command_is_called_authsome_and_is_no_entry_point(wheel: Path) -> None:
+    """For one, installers write a program that starts Python without -I."""
+    assert read(wheel, ".data/scripts/authsome") == (ROOT / "bin" / "authsome").read_text()
+    assert not any(name.endswith("entry_points.txt") for name in names(wheel))
 
 
 def test_the_distribution_is_authsome_proxy_and_no_index_takes_it(metadata: Message) -> None:

@@ -65,6 +65,19 @@ def nested_run() -> bytes:
     return b"" if got in (b"authsome-proxy-managed", b"done") else got
 
 
+def modules_beside() -> bytes:
+    """What Python would import in a command of the user's, were it told to look here."""
+    folder = Path("beside").absolute()
+    folder.mkdir()
+    try:
+        for name in ("launcher", "sitecustomize"):
+            (folder / f"{name}.py").write_text("open(__file__ + '.ran', 'w').close()\n")
+        ask("list", extra={"PYTHONPATH": str(folder)})
+        return b"ran" if any(folder.glob("*.ran")) else b""
+    finally:
+        shutil.rmtree(folder)
+
+
 def forged_provider() -> bytes:
     """A definition of the attacker's beside the user's vault: the token may go to one more host."""
     return _forged("forged_provider")
@@ -113,6 +126,7 @@ ATTACKS: tuple[Callable[[], bytes], ...] = (
     key_of_vault,
     other_profile,
     nested_run,
+    modules_beside,
     forged_provider,
     agreed_provider,
     moved_home,

@@ -47,6 +47,13 @@ def python_start_file() -> bytes:
     return b"planted"
 
 
+def project_modules() -> bytes:
+    """What Python would import where PYTHONPATH names the project, or the working folder."""
+    for name in ("launcher", "sitecustomize"):
+        Path(f"{name}.py").write_text(f"import os; os.system({_spell('project_modules')!r})\n")
+    return b"planted"
+
+
 def installed_package() -> bytes:
     path = INSTALLED / "site/launcher/__init__.py"
     with open(path, "a") as file:
@@ -90,6 +97,7 @@ ATTACKS: tuple[Callable[[], bytes], ...] = (
     login_file,
     program_in_path,
     python_start_file,
+    project_modules,
     installed_package,
     installed_program,
     provider_file,

