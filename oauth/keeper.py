@@ -215,7 +215,7 @@ class Keeper:
         alive = living(watch.record, self._judged_at(watch))
         if alive and running(watch.ahead):
             return alive
-        if failure := watch.pausing(self._pace.steady()):
+        if failure := watch.pausing(self._pace.steady(), needed=alive is None):
             return alive or failure.answer
         outcome = await self._wait(self._refresh(key, watch, demand_of(watch)))
         if outcome is not None:

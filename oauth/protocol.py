@@ -265,11 +265,16 @@ class _ErrorBody(BaseModel):
 
 class _LimitBody(BaseModel):
     retry_after: float = Field(ge=0, allow_inf_nan=False)
-    """Seconds; Discord writes them into the body as well."""
+    """Seconds; Discord writes them into the body as well, in old versions of its API as milliseconds."""
 
 
 _PASSING: Final = frozenset({408, 425})
 """Client-error statuses, besides 429, that are about the moment and not about the request."""
+
+
+_MILLISECONDS: Final = 1000
+"""From here on a whole number in a body, with no header beside it, is one of milliseconds: Discord's seconds
+have a fraction, and who asks too early is told so once more."""
 
 
 def _no_token_answer(status: int, again: float | None = None) -> ProviderUnavailable:
@@ -281,6 +286,8 @@ def _rate_limited(body: bytes, retry_after: float | None) -> ProviderUnavailable
     if retry_after is None:
         try:
             retry_after = _LimitBody.model_validate(read_object(body)).retry_after
+            if retry_after >= _MILLISECONDS and retry_after.is_integer():
+                retry_after /= 1000
         except ValidationError:
             retry_after = 0.0
     when = f"in {math.ceil(retry_after)} seconds" if retry_after else "in some minutes"

@@ -75,7 +75,7 @@ class Recovery:
             watch.vouched = generation
             watch.circuit.cleared(generation)
             return vouched(key)
-        if watch.pausing(self._pace.steady()) is None:
+        if watch.pausing(self._pace.steady(), needed=True) is None:
             # Shielded: the refresh outlives whoever asked for it.
             refresh = self._refresh(key, watch, replace(demand_of(watch), rejected=generation))
             outcome = await asyncio.shield(refresh)
@@ -85,7 +85,7 @@ class Recovery:
                 watch.tried |= {outcome.generation}
                 return outcome
         watch.circuit.struck(generation, self._pace.steady())
-        failure = watch.pausing(self._pace.steady())
+        failure = watch.pausing(self._pace.steady(), needed=True)
         return failure.answer if failure else unexplained(key)
 
     async def _is_vouched_for(self, key: ConnectionKey, watch: Watch) -> bool:

@@ -26,7 +26,11 @@ LONGEST_PAUSE: Final = 300.0
 """Seconds; an outage of an hour costs the provider less than 20 refreshes, and ends for us soon after."""
 
 LONGEST_OBEYED: Final = 3600.0
-"""Seconds of a provider's Retry-After that are believed; a mistake there must not end a run of days."""
+"""Seconds of a provider's Retry-After that are believed while nobody waits."""
+
+LONGEST_WAITED: Final = 60.0
+"""Seconds of a pause that the provider asked for after which a request that needs the credential has it tried
+again: a wait may be named wrongly, as in milliseconds, and one try a minute offends nobody."""
 
 
 def wait_before_retry(error: OAuthError, tries: int, spent: float, random: float) -> float | None:
@@ -39,6 +43,13 @@ def wait_before_retry(error: OAuthError, tries: int, spent: float, random: float
         return None
     wait = max(error.again, FIRST_WAIT * 2.0 ** (tries - 1)) * (1 + random / 2)
     return wait if spent + wait <= RETRY_BUDGET else None
+
+
+def patience_after(error: Exception, failures: int) -> float:
+    """As `pause_after`, for a request that cannot do without."""
+    pause = pause_after(error, failures)
+    asked_for = isinstance(error, ProviderUnavailable) and error.again
+    return min(pause, LONGEST_WAITED) if asked_for else pause
 
 
 def pause_after(error: Exception, failures: int) -> float:

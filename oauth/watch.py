@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from oauth.circuit import Circuit
 from oauth.judge import Demand
 from oauth.outcome import NotUsable, Outcome
-from oauth.retry import pause_after
+from oauth.retry import patience_after, pause_after
 from vault.model import Connection, OAuthTokens, Reach, Versioned
 
 NEVER: Final = float("-inf")
@@ -33,10 +33,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A refresh of this generation failed, and nobody tries again before `until` on the steady clock."""
+    """A refresh of this generation failed, and nobody tries again before `until` on the steady clock.
+
+    A request that cannot do without tries again from `patience` on.
+    """
 
     generation: int
     until: float
+    patience: float
     count: int
     answer: NotUsable
 
@@ -94,14 +98,15 @@ class Watch:
         generation = self.record.generation if self.record else 0
         earlier = self.failure.count if self.failure and self.failure.generation == generation else 0
         until = steady + pause_after(error, earlier + 1)
-        self.failure = Failure(generation, until, earlier + 1, answer)
+        patience = steady + patience_after(error, earlier + 1)
+        self.failure = Failure(generation, until, patience, earlier + 1, answer)
 
-    def pausing(self, steady: float) -> Failure | None:
-        """The failure because of which nobody is to ask the provider now."""
+    def pausing(self, steady: float, *, needed: bool = False) -> Failure | None:
+        """The failure because of which nobody is to ask the provider now; `needed`: a request waits."""
         failure = self.failure
         if failure is None or self.record is None or failure.generation != self.record.generation:
             return None
-        return failure if steady < failure.until else None
+        return failure if steady < (failure.patience if needed else failure.until) else None
 
 
 def demand_of(watch: Watch) -> Demand:

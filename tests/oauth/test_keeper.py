@@ -439,17 +439,41 @@ class TestRefusals:
         assert value(await keeper.fresh(KEY)) == "access-2"
         assert clock.slept == [4.0]
 
-    async def test_a_long_wait_that_a_provider_asks_for_is_kept_by_the_next_requests(
-        self, keeper: Keeper, endpoint: Rotating, clock: Clock
+    @pytest.mark.parametrize(
+        ("limit", "hint"),
+        [
+            (httpx.Response(429, json={"retry_after": 900.0}), "try again in 900 seconds"),
+            (httpx.Response(429, json={"retry_after": 20000}), "try again in 20 seconds"),
+            (
+                httpx.Response(429, headers={"Retry-After": "20"}, json={"retry_after": 20000}),
+                "try again in 20 seconds",
+            ),
+            (
+                httpx.Response(429, headers={"Retry-After": "900"}, json={"retry_after": 1}),
+                "try again in 900 seconds",
+            ),
+            (httpx.Response(429, headers={"Retry-After": "20000"}), "try again in 20000 seconds"),
+            (
+                httpx.Response(429, headers={"Retry-After": "Mon, 12 Jan 2099 13:46:40 GMT"}),
+                "try again in 4",
+            ),
+        ],
+    )
+    async def test_a_long_wait_is_kept_and_tried_again_every_minute_while_requests_come(
+        self, keeper: Keeper, endpoint: Rotating, clock: Clock, limit: httpx.Response, hint: str
     ) -> None:
-        endpoint.instead.append(httpx.Response(429, json={"retry_after": 900.0}))
+        endpoint.down = limit
         clock.seconds += LIFETIME
-        assert refusal(await keeper.fresh(KEY)).hint == "try again in 900 seconds"
-        clock.seconds += 899
-        assert refusal(await keeper.fresh(KEY)).why is Why.UNAVAILABLE
-        assert endpoint.asked == 1
-        clock.seconds += 1
-        assert value(await keeper.fresh(KEY)) == "access-2"
+        assert refusal(await keeper.fresh(KEY)).hint.startswith(hint)
+        for _ in range(600):
+            clock.seconds += 1
+            assert refusal(await keeper.fresh(KEY)).why is Why.UNAVAILABLE
+        assert 10 <= endpoint.asked <= 31  # each 60 s at the latest, and 20 s at the earliest
+        endpoint.down = None
+        began = clock.seconds
+        while isinstance(await keeper.fresh(KEY), NotUsable):
+            clock.seconds += 1
+        assert clock.seconds - began <= 60
 
     async def test_a_dead_token_that_cannot_be_refreshed_now_is_unavailable_and_recovers(
         self, keeper: Keeper, endpoint: Rotating, clock: Clock

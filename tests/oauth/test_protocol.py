@@ -364,6 +364,11 @@ class TestErrors:
         [
             (b'{"message": "You are being rate limited.", "retry_after": 1.5}', None, 1.5, "in 2 seconds"),
             (b'{"retry_after": 1.5}', 7.0, 7.0, "in 7 seconds"),
+            (b'{"retry_after": 20000}', 20.0, 20.0, "in 20 seconds"),
+            (b'{"retry_after": 20000}', None, 20.0, "in 20 seconds"),
+            (b'{"retry_after": 999}', None, 999.0, "in 999 seconds"),
+            (b'{"retry_after": 1064.57}', None, 1064.57, "in 1065 seconds"),
+            (b'\xef\xbb\xbf{"retry_after": 2}', None, 2.0, "in 2 seconds"),
             (b'{"retry_after": "x"}', None, 0.0, "in some minutes"),
             (b'{"retry_after": -1}', None, 0.0, "in some minutes"),
             (b'{"retry_after": 1e999}', None, 0.0, "in some minutes"),

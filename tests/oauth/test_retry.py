@@ -12,8 +12,10 @@ from oauth.retry import (
     FAILURE_PAUSE,
     LONGEST_OBEYED,
     LONGEST_PAUSE,
+    LONGEST_WAITED,
     RETRY_BUDGET,
     TRIES,
+    patience_after,
     pause_after,
     wait_before_retry,
 )
@@ -52,6 +54,15 @@ def test_the_pause_doubles_up_to_its_limit() -> None:
     pauses = [pause_after(unavailable(0.0), n) for n in range(1, 2000)]
     assert pauses[:3] == [FAILURE_PAUSE, 2 * FAILURE_PAUSE, 4 * FAILURE_PAUSE]
     assert max(pauses) == pauses[-1] == LONGEST_PAUSE
+
+
+def test_a_request_that_waits_obeys_for_a_minute_at_most() -> None:
+    assert patience_after(unavailable(30.0), 1) == 30.0
+    assert {patience_after(unavailable(1e9), n) for n in range(1, 99)} == {LONGEST_WAITED}
+    for error in (unavailable(0.0), unavailable(None), ClientRefused("no")):
+        assert [patience_after(error, n) for n in range(1, 99)] == [
+            pause_after(error, n) for n in range(1, 99)
+        ]
 
 
 def test_a_longer_pause_that_the_provider_asks_for_is_kept_within_reason() -> None:
