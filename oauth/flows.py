@@ -156,7 +156,9 @@ class _Attempt:
             advice = f"a code is good once and for a short time: {_again(self.command)} and approve at once"
             raise GrantRefused(str(error), advice) from error
         except ClientRefused as error:
-            advice = f"copy both anew from the provider, then run {_replace(self.command)}"
+            advice = (
+                f"check the client ID, copy both anew from the provider, then run {_replace(self.command)}"
+            )
             raise ClientRefused(str(error), advice) from error
 
     def timed_out(self, seconds: float, *, entered: bool) -> LoginFailed:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 from urllib.parse import quote, quote_plus, urlencode, urlsplit, urlunsplit
@@ -235,9 +235,15 @@ def refusal(status: int, body: bytes, retry_after: float | None = None) -> OAuth
         return _no_token_answer(status, again=retry_after or 0.0)
     if not (200 <= status < 300 or 400 <= status < 500):
         return _no_token_answer(status)
+    said_so = read_object(body)
     try:
-        answer = _ErrorBody.model_validate(read_object(body))
+        answer = _ErrorBody.model_validate(said_so)
     except ValidationError:
+        if said_so and _is_about_the_client_id(said_so):
+            return ClientRefused(
+                "the provider takes this for no client ID at all: check the client ID",
+                "check the client ID in the provider's developer portal, then log in again with it",
+            )
         return _blocked(status) if status == 403 else _no_token_answer(status)
     if not _ERROR_CODE.fullmatch(answer.error):
         return _no_token_answer(status)
@@ -266,6 +272,18 @@ class _ErrorBody(BaseModel):
 class _LimitBody(BaseModel):
     retry_after: float = Field(ge=0, allow_inf_nan=False)
     """Seconds; Discord writes them into the body as well, in old versions of its API as milliseconds."""
+
+
+_INVALID_FORM: Final = 50035
+"""Discord's code for a value of the wrong form. Of what is sent to its token endpoint it judges so the client
+ID alone, which must be a number; `errors` names what is meant."""
+
+
+def _is_about_the_client_id(answer: Mapping[str, object]) -> bool:
+    errors = answer.get("errors")
+    if isinstance(errors, dict) and errors:
+        return "client_id" in errors
+    return answer.get("code") == _INVALID_FORM or isinstance(answer.get("client_id"), list)
 
 
 _PASSING: Final = frozenset({408, 425})

@@ -221,6 +221,20 @@ def test_a_client_secret_that_is_refused(desk: Desk) -> None:
     assert (said.status, said.out, said.err) == (3, out, err)
 
 
+def test_a_client_id_that_is_no_number(desk: Desk) -> None:
+    desk.connect(
+        lifetime=-1.0, client=ClientRegistration(client_id="my-app", client_secret=SecretStr("CANARY"))
+    )
+    said = desk.check()
+    out, err = transcript(
+        "wrong-client",
+        "could not refresh discord/default: "
+        "the provider takes this for no client ID at all: check the client ID",
+        "run 'authsome login discord --client-id ID --client-secret-file PATH'",
+    )
+    assert (said.status, said.out, said.err) == (3, out, err)
+
+
 def test_a_connection_that_has_lost_scopes(desk: Desk) -> None:
     desk.connect(granted=("identify",))
     said = desk.check()

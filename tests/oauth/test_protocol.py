@@ -360,6 +360,25 @@ class TestErrors:
         assert str(error) == f"the provider gave no usable answer (status {status})"
 
     @pytest.mark.parametrize(
+        ("answer", "kind"),
+        [
+            ({"message": "Invalid Form Body", "code": 50035, "errors": {"client_id": {}}}, ClientRefused),
+            ({"message": "Invalid Form Body", "code": 50035, "errors": {}}, ClientRefused),
+            ({"message": "Invalid Form Body", "code": 50035}, ClientRefused),
+            ({"client_id": ['Value "my-app" is not snowflake.']}, ClientRefused),
+            ({"message": "Invalid Form Body", "code": 50035, "errors": {"scope": {}}}, ProviderUnavailable),
+            ({"message": "400: Bad Request", "code": 0}, ProviderUnavailable),
+            ({"client_id": "my-app"}, ProviderUnavailable),
+        ],
+    )
+    def test_a_client_id_that_can_be_none_is_refused_as_such(
+        self, answer: dict[str, object], kind: type[OAuthError]
+    ) -> None:
+        error = refusal(400, json.dumps(answer).encode())
+        assert type(error) is kind
+        assert error.hint.startswith("check the client ID") is (kind is ClientRefused)
+
+    @pytest.mark.parametrize(
         ("raw", "header", "again", "hint"),
         [
             (b'{"message": "You are being rate limited.", "retry_after": 1.5}', None, 1.5, "in 2 seconds"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from tests.standin.http import Answer, Request, json_answer
+from tests.standin.http import Answer, Json, Request, json_answer
 from tests.standin.scopes import INVALID_SCOPE, allowed
 from tests.standin.state import App, Code, Discord, Tokens
 
@@ -45,6 +45,8 @@ async def token(discord: Discord, request: Request) -> Answer:
     grant = _GRANTS.get(form.get("grant_type", ""))
     if grant is None:
         return _refused(Problem("unsupported_grant_type"))
+    if (malformed := _malformed(form)) is not None:
+        return malformed
     app = _client(discord, request, form)
     outcome = app if isinstance(app, Problem) else grant(discord, app, form)
     match outcome:
@@ -59,6 +61,8 @@ async def revoke(discord: Discord, request: Request) -> Answer:
     form = await _form(request)
     if not form.get("token"):
         return _refused(Problem("invalid_request"))
+    if (malformed := _malformed(form)) is not None:
+        return malformed
     app = _client(discord, request, form)
     if isinstance(app, Problem):
         return _refused(app)
@@ -72,6 +76,16 @@ async def _form(request: Request) -> Form:
     if request.header(b"content-type").partition(";")[0].strip().lower() != FORM:
         return {}
     return dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+
+
+def _malformed(form: Form) -> Answer | None:
+    """The answer to a client ID that is no snowflake, in the shape of the API and not of OAuth."""
+    client_id = form.get("client_id", "")
+    if not client_id or client_id.isdecimal():
+        return None
+    text = f'Value "{client_id}" is not snowflake.'
+    errors: dict[str, Json] = {"client_id": {"_errors": [{"code": "NUMBER_TYPE_COERCE", "message": text}]}}
+    return json_answer(400, {"message": "Invalid Form Body", "code": 50035, "errors": errors}, HEADERS)
 
 
 def _client(discord: Discord, request: Request, form: Form) -> App | Problem:
