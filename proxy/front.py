@@ -32,6 +32,9 @@ HEAD_TIMEOUT: Final = 60.0
 CHUNK: Final = 64 * 1024
 """Bytes relayed at a time, in each direction."""
 
+EMPTY_LINES: Final = b"\r\n"
+"""What their ends are made of: they mean nothing before a message (RFC 9112 section 2.2)."""
+
 USER: Final = "authsome"
 """The user name in the proxy URL; the password is what counts."""
 
@@ -138,6 +141,8 @@ class Front:
             try:
                 while (event := http.next_event()) is h11.NEED_DATA:
                     data = await reader.read(CHUNK)
+                    if data and not raw and not (data := data.lstrip(EMPTY_LINES)):
+                        continue
                     raw += data
                     http.receive_data(data)
             except h11.RemoteProtocolError as error:

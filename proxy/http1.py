@@ -16,6 +16,7 @@ from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _http1
 
 from proxy.addon import refusing
+from proxy.front import EMPTY_LINES
 from proxy.model import Reason, Refuse
 
 MAX_UNDECIDED: Final = 256 * 1024
@@ -38,6 +39,7 @@ def amend() -> None:
     _http1.ReceiveBuffer = _Buffer  # type: ignore[attr-defined]
     _http1.ChunkedReader = _Chunked  # type: ignore[attr-defined]
     net.http1.read_response_head = _response_head
+    http.Http1Server = _Server  # type: ignore[attr-defined]
     http.Http1Client = _Client  # type: ignore[attr-defined]
 
 
@@ -80,6 +82,11 @@ class _Buffer(ReceiveBuffer):
             raise OverflowError("too much that cannot be parsed")
         return self
 
+    def skip_empty_lines(self) -> None:
+        """Pass over what is no message yet. mitmproxy does so for one line, then waits for more to come."""
+        if self._data.startswith((b"\r", b"\n")):
+            self.maybe_extract_at_most(len(self._data) - len(self._data.lstrip(EMPTY_LINES)))
+
 
 class _Chunked(ChunkedReader):
     """Drops trailers, as any intermediary may (RFC 9110 section 6.5.1): mitmproxy fails on them."""
@@ -89,10 +96,28 @@ class _Chunked(ChunkedReader):
         return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
 
 
-class _Client(_http1.Http1Client):
-    """Passes over interim answers, which mitmproxy takes for the final one. The child asked for none."""
+class _Server(_http1.Http1Server):
+    """Passes over empty lines."""
+
+    buf: _Buffer
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        self.buf.skip_empty_lines()
+        yield from super().read_headers(event)
+
+
+class _Client(_http1.Http1Client):
+    """Passes over empty lines, and over interim answers, which mitmproxy takes for the final one.
+
+    The child asked for none.
+    """
+
+    buf: _Buffer
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        self.buf.skip_empty_lines()
         while self.request and (interim := _INTERIM.match(bytes(self.buf))):
             self.buf.maybe_extract_at_most(interim.end())
-        yield from super().read_headers(event)
+            self.buf.skip_empty_lines()
+        if self.buf or not isinstance(event, events.DataReceived):
+            yield from super().read_headers(event)

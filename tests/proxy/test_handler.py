@@ -357,6 +357,108 @@ async def test_trailers_are_dropped_on_both_ways(standin: StandIn) -> None:
     assert received.endswith(b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
 
 
+EMPTY = [b"\r\n", b"\n", b"\r\n" * 5, b"\n\r\n"]
+"""What RFC 9112 section 2.2 has a server pass over before a request; clients do so before an answer."""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_empty_lines_before_requests_are_passed_over(
+    standin: StandIn, empty: bytes, *, apart: bool
+) -> None:
+    request = f"POST /standin/echo HTTP/1.1\r\nHost: discord.com\r\n{AUTH}Content-Length: 2\r\n\r\nhi"
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com")
+        for _ in range(3):
+            connection.writer.write(empty)
+            if apart:
+                await connection.writer.drain()
+                await asyncio.sleep(0.05)
+            assert (await connection.ask(request)).status == 200
+        connection.close()
+    assert [seen.body for seen in standin.seen] == [b"hi"] * 3
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_empty_lines_between_requests_that_come_at_once_are_passed_over(
+    standin: StandIn, empty: bytes
+) -> None:
+    request = f"GET /standin/echo HTTP/1.1\r\nHost: discord.com\r\n{AUTH}\r\n".encode()
+    async with proxied(standin) as wire:
+        connection = await wire.tls("discord.com:443", "discord.com")
+        replies = [await connection.ask(request + empty + request + empty), await connection.reply()]
+        connection.close()
+    assert [reply.status for reply in replies] == [200, 200]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_empty_lines_before_what_is_asked_of_the_proxy_are_passed_over(
+    standin: StandIn, empty: bytes, *, apart: bool
+) -> None:
+    async with proxied(standin) as wire:
+        head = f"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n{wire.credentials()}\r\n".encode()
+        clear = plain(wire).replace(b"plain", b"evil")
+        for request, times in ((head, 1), (clear, 3)):
+            connection = await wire.open()
+            for _ in range(times):
+                connection.writer.write(empty)
+                if apart:
+                    await connection.writer.drain()
+                    await asyncio.sleep(0.05)
+                assert (await connection.ask(request)).status in (200, 404)
+            connection.close()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_empty_lines_before_an_answer_are_passed_over(
+    standin: StandIn, empty: bytes, *, apart: bool
+) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                for piece in (
+                    empty,
+                    b"HTTP/1.1 103 Early Hints\r\n\r\n",
+                    empty,
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone" + empty,
+                ):
+                    writer.write(piece)
+                    if apart:
+                        await asyncio.sleep(0.05)
+        writer.close()
+
+    async with cleartext(standin, slow) as (wire, connection):
+        replies = [await connection.ask(plain(wire)) for _ in range(3)]
+    assert [(reply.status, reply.body) for reply in replies] == [(200, b"done")] * 3
+
+
+async def send_empty_lines_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"\r\n" * 10_000)
+        await writer.drain()
+
+
+async def test_an_endless_row_of_empty_lines_before_an_answer_is_given_up(standin: StandIn) -> None:
+    async def empty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(OSError):
+            await send_empty_lines_for_ever(writer)
+        writer.close()
+
+    async with cleartext(standin, empty) as (wire, connection), asyncio.timeout(20):
+        assert (await connection.ask(plain(wire))).status == 502
+
+
+async def test_an_endless_row_of_empty_lines_before_a_request_ends_the_connection(standin: StandIn) -> None:
+    async with proxied(standin) as wire, asyncio.timeout(20):
+        connection = await wire.tls("discord.com:443", "discord.com")
+        with pytest.raises((OSError, ssl.SSLError)):
+            await send_empty_lines_for_ever(connection.writer)
+        connection.close()
+
+
 async def test_requests_that_come_before_their_turn_are_not_kept_without_limit(standin: StandIn) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
