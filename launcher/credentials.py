@@ -18,6 +18,8 @@ class KeeperSource:
     def __init__(self, keeper: Keeper, keys: Sequence[ConnectionKey]) -> None:
         self._keeper = keeper
         self._keys: Mapping[str, ConnectionKey] = {str(key): key for key in keys}
+        self._version: int | None = None
+        self._stored: tuple[SecretStr, ...] = ()
 
     async def fresh(self, connection: str) -> Fresh | Unavailable:
         """The credential of a connection of this run."""
@@ -33,8 +35,12 @@ class KeeperSource:
 
     def stored(self) -> Sequence[SecretStr]:
         """The credentials of all connections of this run as they are stored now."""
-        found = [self._keeper.stored(key) for key in self._keys.values()]
-        return [value for value in found if value is not None]
+        version = self._keeper.version()
+        if version is None or version != self._version:
+            found = [self._keeper.stored(key) for key in self._keys.values()]
+            self._stored = tuple(value for value in found if value is not None)
+            self._version = version
+        return self._stored
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
         """A credential to replay a request with that was answered 401; or why there is none."""

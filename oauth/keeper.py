@@ -139,6 +139,13 @@ class Keeper:
             return NotUsable(Why.UNAVAILABLE, f"{key} is still being checked", "try again")
         return outcome
 
+    def version(self) -> int | None:
+        """A number that is another one after anything stored has changed; None where it cannot be read."""
+        try:
+            return self._store.version()
+        except VaultError:
+            return None
+
     def stored(self, key: ConnectionKey) -> SecretStr | None:
         """The access token or static key as it is stored now, good or not; None where it cannot be read."""
         try:

@@ -16,6 +16,7 @@ from typing import Final, assert_never
 from mitmproxy import http, tcp, tls
 from mitmproxy.net.http.http1 import expected_http_body_size
 from OpenSSL import SSL
+from pydantic import SecretStr
 
 from proxy import audit, slots
 from proxy.cleanse import Cleanser, Unsearchable
@@ -76,6 +77,9 @@ _UNSEARCHABLE: Final = Refuse(
 
 _FAILED: Final = Refuse(Reason.INTERNAL_ERROR, "authsome failed on this request")
 
+MIN_TAIL: Final = 4096
+"""Bytes after an upgrade that are kept at least: what becomes known later may have begun in them."""
+
 _COMPRESSION: Final = frozenset({b"sec-websocket-extensions"})
 """Messages after an upgrade that are compressed (RFC 7692) could not be searched."""
 
@@ -87,7 +91,13 @@ class _Notes:
     target: Target
     decision: Decision
     generation: int = 0
+    credential: SecretStr | None = None
+    """What was sent with the request, to be searched for until its answer has ended."""
     recorded: bool = False
+
+    @property
+    def own(self) -> str | None:
+        return self.credential.get_secret_value() if self.credential else None
 
 
 class Addon:
@@ -109,7 +119,7 @@ class Addon:
         self._child_contexts = child_contexts
         self._upstream_context = upstream_context
         self._resend = resend
-        self._cleanser = Cleanser()
+        self._cleanser = Cleanser(source.stored)
         self._recorded = True
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
@@ -189,7 +199,7 @@ class Addon:
             self._refuse(flow, target, Refuse(Reason.INTERNAL_ERROR, message))
             return
         flow.request.headers.fields = self._filled(target, rule, answer)
-        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation)
+        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation, answer.value)
         flow.request.stream = True
 
     def _filled(self, target: Target, rule: Rule, answer: Fresh) -> slots.Headers:
@@ -220,7 +230,7 @@ class Addon:
                 assert_never(unknown)
         _drop(flow.response.headers, _LEADING_AROUND)
         if notes.target.scheme == "https":
-            self._cleanse(flow, flow.response)
+            self._cleanse(flow, flow.response, notes.own)
         else:
             flow.response.stream = True
         self._record_once(flow, notes, flow.response.status_code)
@@ -236,7 +246,7 @@ class Addon:
         try:
             response = await self._recovered(notes, notes.decision.rule, response)
             _drop(response.headers, _LEADING_AROUND)
-            self._cleanse_whole(response)
+            self._cleanse_whole(response, notes.own)
             flow.response = _fitting(flow, response)
         except (Unsearchable, ValueError):
             flow.response = _fitting(flow, refusing(_UNSEARCHABLE))
@@ -285,34 +295,33 @@ class Addon:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
             self._record(audit.describe(_measure(flow), refusal, 400))
 
-    def _cleanse(self, flow: http.HTTPFlow, response: http.Response) -> None:
+    def _cleanse(self, flow: http.HTTPFlow, response: http.Response, own: str | None) -> None:
         """Have credentials replaced in the answer on its way: those of earlier and other runs too."""
         has_body = _has_body(flow.request, response)
-        for credential in self._source.stored():
-            self._cleanser.remember(credential.get_secret_value())
-        self._cleanse_reason(response)
-        response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))
+        self._cleanse_head(response, own)
         response.stream = True
         if not has_body:
             _drop(response.headers, _CHUNKED)  # else mitmproxy ends a body that is none
             return
         try:
-            response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields))
+            response.headers.fields, body = self._cleanser.body(tuple(response.headers.fields), own)
         except Unsearchable:
             flow.response = _in_place_of(_UNSEARCHABLE)
         else:
-            response.stream = body or True
+            response.stream = body
 
-    def _cleanse_whole(self, response: http.Response) -> None:
+    def _cleanse_whole(self, response: http.Response, own: str | None = None) -> None:
         """The same for an answer that is at hand as a whole."""
-        self._cleanse_reason(response)
-        headers = self._cleanser.headers(tuple(response.headers.fields))
+        self._cleanse_head(response, own)
+        headers = tuple(response.headers.fields)
         response.headers.fields = tuple(pair for pair in headers if pair[0].lower() not in _REPLACED)
-        response.content = self._cleanser.whole(headers, response.raw_content or b"")
+        response.content = self._cleanser.whole(headers, response.raw_content or b"", own)
 
-    def _cleanse_reason(self, response: http.Response) -> None:
-        """The words after the status, which are the server's too (RFC 9112 section 4)."""
-        ((_, response.data.reason),) = self._cleanser.headers(((b"", response.data.reason),))
+    def _cleanse_head(self, response: http.Response, own: str | None) -> None:
+        """Headers, and the words after the status, which are the server's too (RFC 9112 section 4)."""
+        reason = (b"", response.data.reason)
+        (_, response.data.reason), *fields = self._cleanser.headers((reason, *response.headers.fields), own)
+        response.headers.fields = tuple(fields)
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """After a protocol switch: end the connection if a credential comes back.
@@ -323,10 +332,11 @@ class Addon:
         if not message.from_client:
             tail = flow.metadata.get(_NOTES, b"")
             seen = (tail if isinstance(tail, bytes) else b"") + message.content
-            if self._cleanser.exposes(seen):
+            search = self._cleanser.search()
+            if search.exposes(seen):
                 message.content = b""
                 flow.kill()
-            flow.metadata[_NOTES] = seen[-self._cleanser.longest :] if self._cleanser.longest else b""
+            flow.metadata[_NOTES] = seen[-max(search.longest, MIN_TAIL) :]
         flow.messages.clear()  # mitmproxy would keep every message
 
     def refuse_after_fault(self, flow: http.HTTPFlow) -> None:

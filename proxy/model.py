@@ -163,7 +163,10 @@ class CredentialSource(Protocol):
         ...
 
     def stored(self) -> Sequence[SecretStr]:
-        """The credentials of all connections as they are stored now: no answer may show one."""
+        """The credentials of all connections as they are stored now: no answer may show one.
+
+        Asked for each piece of each answer. The same object while nothing has changed.
+        """
         ...
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:

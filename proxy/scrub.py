@@ -1,8 +1,8 @@
 """Replaces known credentials in what comes back from a server, as it streams by.
 
-Pure. A server can hand a credential back as it is, in UTF-16, escaped for a URL, for JSON or for HTML, or
-inside something base64-encoded. Every replacement has the length of what it replaces, so that Content-Length
-stays right. Where nothing is found the bytes are untouched.
+Pure. All credentials are looked for in one pass, so that a hundred cost what one does. Every replacement has
+the length of what it replaces, so that Content-Length stays right. Where nothing is found the bytes are
+untouched.
 
 A word is held back until it ends, as it could become a credential. The end of a line or of a JSON value ends
 it, so that a stream stays a stream. It does not matter whether a word begins like the credential: the program
@@ -12,158 +12,171 @@ letter after letter.
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-MIN_SECRET: Final = 8
-"""Characters. A shorter value would be found by chance in ordinary text."""
+from ahocorasick_rs import BytesAhoCorasick
+
+from proxy.spelling import ESCAPE_STARTS, LINE, MIN_COMBINED, WORD, Spelling, beside_escape, marked, undone
 
 _GUARDS: Final = b"*!~^|:,@$()[]{}<>? ."
-"""Bytes outside the base64 alphabets that begin no escape; the first that the credential does not hold."""
+"""Bytes outside the base64 alphabets that begin no escape; the first that no credential holds."""
 
-_ESCAPE_BYTES: Final = b"%\\&#;uxX0123456789abcdefABCDEF"
-"""What escapes are made of, besides characters of the credential."""
+_GUARD_AT_LAST: Final = b"\t"
+"""May stand in a header's value, and never in a credential."""
 
-_WORD: Final = bytes({0, *range(0x21, 0x7F)} - {*b"\"'<>{}[](),"})
-"""What all forms of nearly every credential are made of. The zero is half of a character in UTF-16."""
+_LONG_WORD: Final = re.compile(b"[%b]{%d,}" % (re.escape(WORD.replace(b"\0", b"")), MIN_COMBINED))
+"""A word that has room for a credential; without the zeros of UTF-16, in which there are no escapes."""
 
-_LINE: Final = bytes({*range(256)} - {*b"\n"})
-"""For any other: a credential is sent in a header, which is one line."""
-
-_LONGEST_ESCAPE: Final = 8
-"""Bytes that one character may take: `&#x0041;`."""
+type Spans = list[tuple[int, int]]
+"""Starts and ends."""
 
 
-class Needle:
-    """One credential in every form a server could give it."""
+class Search:
+    """Looks for any number of credentials at once, in every spelling. `placeholder` is what replaces them."""
 
-    def __init__(self, secret: str) -> None:
-        raw = secret.encode()
-        if len(raw) < MIN_SECRET:
-            raise ValueError("too short to be looked for")
-        self.literals = (raw, *_base64_forms(raw))
-        self._utf_16 = secret.encode("utf-16-le")[:-1]  # in both byte orders, less a zero at one end
-        self.longest = len(raw) * _LONGEST_ESCAPE
-        self._raw = raw
-        self._guard = next(bytes([byte]) for byte in _GUARDS if byte not in raw)
-        used = {*b"".join(self.literals), *self._utf_16}
-        # One of two for all credentials: what is held back shows which bytes are in it.
-        self._word = _WORD if used <= {*_WORD} else bytes({*_LINE, *used})
-        half = b"[%b]{%d}" % (re.escape(bytes({*raw, *_ESCAPE_BYTES})), (len(raw) + 1) // 2)
-        self._half_beside = re.compile(rb"\\(?:(?=%b)|(?<=%b\\))" % (half, half))
+    def __init__(self, secrets: Iterable[str], placeholder: bytes) -> None:
+        self._placeholder = placeholder
+        self._known = [Spelling(secret) for secret in dict.fromkeys(secrets)]
+        self._alone = [known for known in self._known if known.tail is None]
+        self._together = [known for known in self._known if known.tail is not None]
+        used = {*b"".join(known.raw for known in self._known)}
+        self._guard = next((bytes([byte]) for byte in _GUARDS if byte not in used), _GUARD_AT_LAST)
+        # Two lengths for all credentials: what is held back shows which bytes are in them.
+        self._longest_word = max((known.longest for known in self._known if known.is_word), default=0)
+        self._longest_line = max((known.longest for known in self._known if not known.is_word), default=0)
+        literals = {form for known in self._known for form in known.literals}
+        tails: dict[bytes, list[Spelling]] = {}
+        for known in self._together:
+            tails.setdefault(known.tail or b"", []).append(known)
+        patterns = [*literals, *tails]
+        self._literals = len(literals)
+        self._tails = list(tails.values())
+        self._automaton = BytesAhoCorasick(patterns) if patterns else None
+        if self._together:
+            self._beside = beside_escape(b"", min(len(known.raw) + 1 for known in self._together) // 2)
 
-    # Takes milliseconds to compile, and most runs do not need it.
-    @cached_property
-    def _escaped(self) -> re.Pattern[bytes]:
-        return re.compile(b"".join(b"(?:%b)" % forms for forms in map(_forms_of, self._raw)))
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to look for."""
+        return not self._known
 
-    def find(self, text: bytes, start: int = 0) -> tuple[int, int] | None:
-        """Start and end of the first occurrence in any form, from `start` on."""
-        found = [
-            (at, at + len(literal)) for literal in self.literals if (at := text.find(literal, start)) >= 0
-        ]
-        # First from the end, which takes a fifth of the time in a long run of zeros.
-        if 0 in text and text.rfind(self._utf_16, start) >= 0:
-            at = text.index(self._utf_16, start)
-            found.append((at, at + len(self._utf_16)))
-        if self._may_be_escaped(text, start) and (match := self._escaped.search(text, start)):
-            found.append(match.span())
-        return min(found, default=None)
+    @property
+    def longest(self) -> int:
+        """Bytes that the longest occurrence takes; 0 where there is nothing to look for."""
+        return max(self._longest_word, self._longest_line)
 
-    def _may_be_escaped(self, text: bytes, start: int) -> bool:
-        """Whether there is an escape that has room for half of the credential before or behind it.
+    def exposes(self, text: bytes) -> bool:
+        """Whether a credential stands in `text`."""
+        return bool(self._spans(text))
 
-        An occurrence is longer than the credential and all of its characters, so each escape in it has. To
-        look for that first takes a fifth of the time, as almost no other text has such an escape. What begins
-        one is made one byte for it: `re` is fastest where a pattern begins with one certain byte.
-        """
-        marked = text.replace(b"%", b"\\").replace(b"&", b"\\")
-        return self._half_beside.search(marked, start) is not None
+    def replaced(self, text: bytes) -> bytes:
+        """`text` with each credential replaced; the same object where there is none."""
+        spans = self._spans(text)
+        if not spans:
+            return text
+        out, end = bytearray(), 0
+        for start, stop in _merged(spans):
+            out += text[end:start] + self.stand_in(stop - start)
+            end = stop
+        return bytes(out + text[end:])
 
-    def stand_in(self, placeholder: bytes, length: int) -> bytes:
+    def stand_in(self, length: int) -> bytes:
         """What replaces `length` bytes: the placeholder between two guards, cut or drawn out with '-'.
 
-        A guard occurs in no form of the credential, so that what stands in can never complete one
+        A guard occurs in no spelling of a credential, so that what stands in can never complete one
         together with what is around it, be that sent on already or still to come.
         """
-        inner = placeholder[: length - 2].ljust(length - 2, b"-")
-        return self._guard + (self._guard * len(inner) if self.find(inner) else inner) + self._guard
+        inner = self._placeholder[: length - 2].ljust(length - 2, b"-")
+        return self._guard + (self._guard * len(inner) if self._spans(inner) else inner) + self._guard
 
     def begins(self, text: bytes) -> int:
         """Where the last word of `text` begins, or as much of it as could still become an occurrence."""
-        tail = text[1 - self.longest :]
-        return len(text) - len(tail) + len(tail.rstrip(self._word))
+        cut = len(text)
+        for longest, letters in ((self._longest_word, WORD), (self._longest_line, LINE)):
+            if longest:
+                tail = text[1 - longest :]
+                cut = min(cut, len(text) - len(tail) + len(tail.rstrip(letters)))
+        return cut
+
+    def _spans(self, text: bytes) -> Spans:
+        spans = self._literal_spans(text)
+        if any(start in text for start in ESCAPE_STARTS):
+            for known in self._alone:
+                spans += known.escaped(text)
+            if self._together and self._beside.search(marked(text)):
+                spans += self._spans_in_words(text)
+        return spans
+
+    def _matches(self, text: bytes) -> list[tuple[int, int, int]]:
+        if self._automaton is None:
+            return []
+        # Those that overlap as well: of two credentials no rest of one may be left.
+        return self._automaton.find_matches_as_indexes(text, overlapping=True)
+
+    def _literal_spans(self, text: bytes) -> Spans:
+        return [(start, end) for which, start, end in self._matches(text) if which < self._literals]
+
+    def _spans_in_words(self, text: bytes) -> Spans:
+        spans: Spans = []
+        for word in _LONG_WORD.finditer(text):
+            if any(start in word[0] for start in ESCAPE_STARTS):
+                spans += [(word.start() + a, word.start() + b) for a, b in self._spans_in_word(word[0])]
+        return spans
+
+    def _spans_in_word(self, word: bytes) -> Spans:
+        """Where in a word with escapes a credential is: as nearly as can be told, else all of the word."""
+        found = {which for layer in undone(word) for which, _, _ in self._matches(layer)}
+        if not found:
+            return []
+        tails = [self._tails[which - self._literals] for which in found if which >= self._literals]
+        spans = [span for knowns in tails for known in knowns for span in known.escaped(word)]
+        rest = bytearray(word)
+        for start, end in spans:
+            rest[start:end] = self._guard * (end - start)
+        hidden = any(self._literal_spans(layer) for layer in undone(bytes(rest)))
+        return [(0, len(word))] if hidden else spans
 
 
 class Scrubber:
-    """Scrubs one stream. Feed it chunks in order, then call `finish` for what was held back."""
+    """Scrubs one stream. Feed it chunks in order, then call `finish` for what was held back.
 
-    def __init__(self, needles: Iterable[Needle], placeholder: bytes) -> None:
-        self._needles = tuple(needles)
-        self._placeholder = placeholder
+    `search` is asked anew for each chunk: a credential may have become another one meanwhile.
+    """
+
+    def __init__(self, search: Callable[[], Search]) -> None:
+        self._search = search
         self._held = b""
         self.found = False
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be passed on now."""
-        text = self._replaced(self._held + chunk)
-        cut = min((needle.begins(text) for needle in self._needles), default=len(text))
+        search = self._search()
+        text = self._replaced(search, self._held + chunk)
+        cut = search.begins(text)
         self._held = text[cut:]
         return text[:cut]
 
     def finish(self) -> bytes:
         """The rest, at the end of the stream."""
-        rest, self._held = self._held, b""
+        rest, self._held = self._replaced(self._search(), self._held), b""
         return rest
 
-    def _replaced(self, text: bytes) -> bytes:
-        for needle in self._needles:
-            end = 0
-            while span := needle.find(text, end):
-                self.found = True
-                start, end = span
-                text = text[:start] + needle.stand_in(self._placeholder, end - start) + text[end:]
-        return text
+    def _replaced(self, search: Search, text: bytes) -> bytes:
+        clean = search.replaced(text)
+        self.found |= clean is not text
+        return clean
 
 
-def scrub(text: bytes, needles: Iterable[Needle], placeholder: bytes) -> bytes:
-    """Scrub a whole value, such as that of a header."""
-    scrubber = Scrubber(needles, placeholder)
-    return scrubber.feed(text) + scrubber.finish()
-
-
-def _forms_of(byte: int) -> bytes:
-    """A regular expression for one ASCII character: as it is, and in percent, JSON and HTML escapes."""
-    either_case = b"".join(
-        b"[%b%b]" % (digit.lower().encode(), digit.upper().encode()) if digit.isalpha() else digit.encode()
-        for digit in f"{byte:02x}"
-    )
-    plain = re.escape(bytes([byte]))
-    return b"|".join(
-        (
-            plain,
-            rb"\\%b" % plain,
-            b"%(?:25)?" + either_case,
-            rb"\\u00" + either_case,
-            rb"\\x" + either_case,
-            b"&#0{0,2}%d;" % byte,
-            b"&#[xX]0{0,2}" + either_case + b";",
-        )
-    )
-
-
-def _base64_forms(raw: bytes) -> list[bytes]:
-    """What every base64 text that contains `raw` contains, for each of the three alignments.
-
-    The characters at both ends that also depend on the bytes around it are left out.
-    """
-    forms: list[bytes] = []
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + raw + b"\0" * (-(before + len(raw)) % 3))
-        start = (before * 8 + 5) // 6
-        core = encoded[start : (before + len(raw)) * 8 // 6]
-        forms += [core, core.replace(b"+", b"-").replace(b"/", b"_")]
-    return list(dict.fromkeys(forms))
+def _merged(spans: Spans) -> Iterator[tuple[int, int]]:
+    """The spans in order, those that overlap as one."""
+    start, end = -1, -1
+    for next_start, next_end in sorted(spans):
+        if next_start < end:
+            end = max(end, next_end)
+            continue
+        if end >= 0:
+            yield start, end
+        start, end = next_start, next_end
+    yield start, end

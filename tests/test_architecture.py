@@ -62,6 +62,7 @@ PURE: Final = frozenset(
         "proxy/policy.py",
         "proxy/scrub.py",
         "proxy/slots.py",
+        "proxy/spelling.py",
         "vault/envelope.py",
         "vault/model.py",
         "vault/slot.py",
@@ -71,6 +72,7 @@ PURE: Final = frozenset(
 
 PURE_MAY_IMPORT: Final = (
     "__future__",
+    "ahocorasick_rs",
     "base64",
     "binascii",
     "brotli",

@@ -17,6 +17,7 @@ from tests.hostile import neighbours
 from tests.hostile.canaries import Canaries
 from tests.hostile.world import House
 from tests.isolation.world import ROOT, world
+from tests.keyed import add_keyed
 from tests.standin import StandIn
 
 PACKAGES: Final = ("launcher", "oauth", "proxy", "vault")
@@ -32,6 +33,10 @@ CHILD: Final = (
 """The files of this folder's parent that the hostile program consists of."""
 
 
+MORE = 40
+"""Connections besides the login that every run offers."""
+
+
 @contextmanager
 def house(user: str) -> Iterator[House]:
     """A house for one of `USERS`, with a fresh login."""
@@ -39,6 +44,7 @@ def house(user: str) -> Iterator[House]:
         shutil.rmtree(around.vault)
         desk = Desk(standin, around.home)
         desk.login()
+        add_keyed(desk.home, MORE)
         made = House(around, standin, Canaries.of(desk), neighbours.obliging)
         _install(made)
         shutil.copy(standin.ca_file, around.home / "roots.pem")

@@ -78,11 +78,15 @@ def _readings(data: bytes) -> Iterator[bytes]:
 
 
 def _forms(value: bytes) -> list[bytes]:
-    """As it is, in UTF-16, base64 at each alignment, escaped whole; hexadecimal is compared without case."""
-    forms = [value, value[::-1], value.decode("latin-1").encode("utf-16-le")[:-1]]
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + value)
-        forms.append(encoded[(before * 8 + 5) // 6 : (before + len(value)) * 8 // 6])
-    forms.append("".join(f"%{byte:02x}" for byte in value).encode())
-    forms.append("".join(f"\\u{byte:04x}" for byte in value).encode())
+    """As it is, in UTF-16, both in base64 at each alignment, escaped whole; hexadecimal is compared without
+    case."""
+    wide = value.decode("latin-1").encode("utf-16-le")[:-1]
+    forms = [value, value[::-1], wide]
+    for text in (value, wide):
+        for before in range(3):
+            encoded = base64.b64encode(b"\0" * before + text)
+            forms.append(encoded[(before * 8 + 5) // 6 : (before + len(text)) * 8 // 6])
+    forms += [
+        "".join(escape % byte for byte in value).encode() for escape in ("%%%02x", "\\u%04x", "\\\\u%04x")
+    ]
     return forms

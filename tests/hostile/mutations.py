@@ -27,6 +27,7 @@ class Mutation:
 
 
 POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
+SPELLING: Final = "proxy/spelling.py"
 PLAN, ENTER, SURVEY, MOUNTS, SECCOMP = (
     f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "seccomp")
 )
@@ -233,40 +234,59 @@ WIRE: Final = (
     ),
     Mutation(
         "bodies are searched",
-        (ADDON, "response.stream = body or True", "response.stream = True"),
+        (ADDON, "response.stream = body\n", "response.stream = True\n"),
         (*echoes(0), *inside("honest")),
     ),
     Mutation(
         "headers are searched",
         (
             ADDON,
-            "response.headers.fields = self._cleanser.headers(tuple(response.headers.fields))",
-            "pass",
+            "self._cleanser.headers((reason, *response.headers.fields), own)",
+            "reason, *response.headers.fields",
         ),
         echoes(14),
     ),
     Mutation(
+        "any number of credentials is looked for",
+        (
+            "proxy/cleanse.py",
+            "known = (*self._current, *self._past)",
+            "known = (*self._current, *self._past)[:32]",
+        ),
+        echoes(0),
+    ),
+    Mutation(
         "base64 is searched",
-        ("proxy/scrub.py", "self.literals = (raw, *_base64_forms(raw))", "self.literals = (raw,)"),
+        (
+            SPELLING,
+            "once = _base64_forms(raw)\n",
+            "once: list[bytes] = []\n",
+        ),
         echoes(5, 6, 7, 8),
     ),
     Mutation(
         "escapes are searched",
-        ("proxy/scrub.py", "if self._may_be_escaped(text, start) and", "if False and"),
+        ("proxy/scrub.py", "if any(start in text for start in ESCAPE_STARTS):", "if False:"),
         echoes(3, 4),
     ),
     Mutation(
+        "escapes within escapes are searched",
+        (SPELLING, "        text = plain\n", "        return\n"),
+        echoes(21),
+    ),
+    Mutation(
         "UTF-16 is searched",
-        ("proxy/scrub.py", "if 0 in text and", "if False and"),
+        (SPELLING, "found = (raw, wide, ", "found = (raw, "),
         echoes(16),
     ),
     Mutation(
+        "base64 of UTF-16 is searched",
+        (SPELLING, "*twice, *_base64_forms(wide))", "*twice)"),
+        echoes(20),
+    ),
+    Mutation(
         "what is split is put together",
-        (
-            "proxy/scrub.py",
-            "cut = min((needle.begins(text) for needle in self._needles), default=len(text))",
-            "cut = len(text)",
-        ),
+        ("proxy/scrub.py", "cut = search.begins(text)", "cut = len(text)"),
         echoes(15),
     ),
     Mutation(

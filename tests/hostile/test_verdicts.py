@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import html
+import json
 import os
 import zlib
 from collections import Counter
@@ -135,6 +136,12 @@ def echoes(token: str) -> list[Answer]:
     answers.append(Answer(200, (), _letter_by_letter(token)))
     answers.append(Answer(200, (), token.encode("utf-16-le")))
     answers.append(Answer(99, (), bodies[0]))
+    answers.append(Answer(200, (), token.encode().hex().encode()))
+    answers.append(Answer(200, (), base64.b64encode(base64.b64encode(b"user:" + token.encode()))))
+    answers.append(Answer(200, (), base64.b64encode(token.encode("utf-16-le"))))
+    answers.append(
+        Answer(200, (), json.dumps({"log": "".join(f"\\\\u{ord(a):04x}" for a in token)}).encode())
+    )
     # The first may be asked for again, unseen by the program.
     answers += [Answer(401, (), bodies[1]), Answer(401, (), bodies[0])]
     return answers

@@ -30,7 +30,7 @@ from tests.e2e.hostile import (
 
 Result = tuple[str, bytes]
 
-ECHOES = 19
+ECHOES = 23
 """Answers that the server has ready, each with the credential in another form."""
 
 LIMITED = "/api/v10/users/@me"

@@ -50,7 +50,7 @@ async def test_what_is_stored_is_known_before_it_is_asked_for_and_after_it_chang
     with App(Settings(authsome.home, "default"), {}) as app:
         async with app.keeper() as keeper:
             source = KeeperSource(keeper, [KEY, ConnectionKey("default", "discord", "never-made")])
-            assert source.stored() == [SecretStr(ACCESS)]
+            assert source.stored() == (SecretStr(ACCESS),)
             with authsome.vault() as vault:
                 record = vault.connection(KEY)
                 assert record is not None
@@ -61,11 +61,11 @@ async def test_what_is_stored_is_known_before_it_is_asked_for_and_after_it_chang
                     record.value.model_copy(update={"credential": credential}),
                     expected=record.generation,
                 )
-            assert source.stored() == [SecretStr("another-access-token")]
+            assert source.stored() == (SecretStr("another-access-token"),)
 
 
 async def test_a_token_that_may_not_be_used_any_more_is_known_too(authsome: Program) -> None:
     authsome.connect(status=Status.EXPIRED)
     with App(Settings(authsome.home, "default"), {}) as app:
         async with app.keeper() as keeper:
-            assert KeeperSource(keeper, [KEY]).stored() == [SecretStr(ACCESS)]
+            assert KeeperSource(keeper, [KEY]).stored() == (SecretStr(ACCESS),)

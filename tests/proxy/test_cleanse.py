@@ -5,7 +5,7 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -15,10 +15,10 @@ import pytest
 import zstandard
 from pydantic import SecretStr
 
-from proxy.cleanse import MAX_REMEMBERED, Cleanser, Unsearchable
+from proxy.cleanse import MAX_PAST, Cleanser, Unsearchable
 from proxy.dial import Dialer
 from proxy.model import Event
-from proxy.scrub import Needle
+from proxy.scrub import Search
 from proxy.server import RunningProxy, running_proxy
 from tests.proxy.wire import AUTH, CANARY, DISCORD, Connection, Source, never_again, tunnel
 from tests.standin.authority import Authority
@@ -179,7 +179,7 @@ async def test_a_credential_split_over_chunks_is_found(tmp_path: Path) -> None:
         data = await received(proxy)
     assert data.endswith(b"0\r\n\r\n")
     plain = b"".join(data.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2])
-    replaced = Needle(CANARY).stand_in(STAND_IN, len(CANARY))
+    replaced = Search([CANARY], STAND_IN).stand_in(len(CANARY))
     assert plain == b"a" + replaced + b"b" + replaced
 
 
@@ -437,8 +437,87 @@ async def test_a_credential_that_another_run_has_used_is_not_shown(tmp_path: Pat
     source = Source()
     async with upstream(tmp_path, lambda _: whole(CANARY.encode()), source=source) as proxy:
         assert gives_away(await received(proxy, auth="")) != []  # stored nowhere: not known
-        source.known.append(SecretStr(CANARY))
+        source.known = (SecretStr(CANARY),)
         assert gives_away(await received(proxy, auth="")) == []
+
+
+OTHER = "credential-of-another-run-0001"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "401 Unauthorized without a length"])
+@pytest.mark.parametrize("body", ["", "Content-Length: 2\r\n\r\nhi"], ids=["repeatable", "not"])
+async def test_what_another_run_refreshed_during_the_request_is_not_shown(
+    tmp_path: Path, status: str, body: str
+) -> None:
+    source, asked = Source(), 0
+
+    def say(_: bytes) -> list[bytes]:
+        nonlocal asked
+        asked += 1
+        source.known = (SecretStr(OTHER),)
+        text = f"x {OTHER} {CANARY} x".encode()
+        if "without" in status:
+            head = f"HTTP/1.1 {status}\r\nX-Token: {OTHER}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            return [head, b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)]
+        return whole(text, f"X-Token: {OTHER}\r\n", status)
+
+    async with upstream(tmp_path, say, source=source) as proxy:
+        data = await received(proxy, "POST / HTTP/1.1", AUTH + body)
+    assert asked == 1
+    assert STAND_IN in data
+    assert OTHER.encode() not in data
+    assert gives_away(data) == []
+
+
+async def test_what_another_run_refreshes_during_an_answer_is_not_shown(tmp_path: Path) -> None:
+    source = Source()
+
+    class Later(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            yield b"5\r\nwait\n\r\n"
+            source.known = (SecretStr(OTHER),)
+            yield b"%x\r\n%b\r\n" % (len(OTHER), OTHER.encode())
+            yield b"0\r\n\r\n"
+
+    async with upstream(tmp_path, lambda _: Later(), source=source) as proxy:
+        data = await received(proxy)
+    assert b"wait" in data
+    assert STAND_IN in data
+    assert OTHER.encode() not in data
+
+
+async def test_what_another_run_refreshes_after_an_upgrade_ends_the_connection(tmp_path: Path) -> None:
+    source = Source()
+
+    class Later(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield SWITCH
+            yield b"\x82\x05hello"
+            yield OTHER[:9].encode()
+            source.known = (SecretStr(OTHER),)
+            yield OTHER[9:].encode()
+            yield b"never"
+
+    async with upstream(tmp_path, lambda _: Later(), source=source) as proxy:
+        data = await received(proxy, UPGRADE, auth="")
+    assert b"hello" in data
+    assert OTHER[9:].encode() not in data
+    assert b"never" not in data
+
+
+async def test_of_any_number_of_connections_the_credential_of_the_request_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    others = tuple(SecretStr(f"credential-of-another-{number:04}") for number in range(100))
+    for known in ((*others, SecretStr(CANARY)), (SecretStr(CANARY), *others), others):
+        source = Source(known=known)
+        text = f"x {CANARY} {others[0].get_secret_value()} {others[-1].get_secret_value()}".encode()
+        async with upstream(tmp_path, lambda _, text=text: whole(text), source=source) as proxy:  # type: ignore[misc]
+            data = await received(proxy)
+        assert STAND_IN in data
+        assert gives_away(data) == []
+        assert b"credential-of-another" not in data
 
 
 @pytest.mark.parametrize("body", ["", "Content-Length: 2\r\n\r\nhi"], ids=["repeatable", "not"])
@@ -484,29 +563,57 @@ async def test_without_scrubbing_the_same_server_gives_the_credential_away(tmp_p
     assert "as it is" in gives_away(b"".join(said))
 
 
-def test_only_the_newest_credentials_are_remembered() -> None:
-    cleanser = Cleanser()
-    for number in range(MAX_REMEMBERED + 5):
+def values_of(*texts: str) -> tuple[SecretStr, ...]:
+    return tuple(map(SecretStr, texts))
+
+
+def test_of_those_that_are_stored_no_longer_only_the_newest_are_remembered() -> None:
+    cleanser = Cleanser(lambda: ())
+    for number in range(MAX_PAST + 5):
         cleanser.remember(f"credential-{number:04}")
     cleanser.remember("short")
-    assert len(cleanser.needles) == MAX_REMEMBERED
-    assert not cleanser.exposes(b"credential-0000")
-    assert cleanser.exposes(f"credential-{MAX_REMEMBERED + 4:04}".encode())
+    assert not cleanser.search().exposes(b"credential-0000")
+    assert cleanser.search().exposes(f"credential-{MAX_PAST + 4:04}".encode())
+    assert not cleanser.search().exposes(b"short")
 
 
-def test_a_credential_in_use_is_remembered_however_old() -> None:
-    cleanser = Cleanser()
-    for number in range(MAX_REMEMBERED + 5):
-        cleanser.remember("always the same")
+def test_of_those_that_are_stored_any_number_is_looked_for() -> None:
+    stored = values_of(*(f"credential-{number:04}" for number in range(4 * MAX_PAST)))
+    cleanser = Cleanser(lambda: stored)
+    for value in stored:
+        cleanser.remember(value.get_secret_value())
+    assert all(cleanser.search().exposes(value.get_secret_value().encode()) for value in stored)
+
+
+def test_the_credential_of_an_answer_is_looked_for_until_it_has_ended() -> None:
+    cleanser = Cleanser(lambda: ())
+    _, answer = cleanser.body((), own=CANARY)
+    assert answer(b"begun\n") == [b"begun\n"]
+    for number in range(2 * MAX_PAST):
         cleanser.remember(f"credential-{number:04}")
-        assert cleanser.exposes(b"always the same")
-    assert len(cleanser.needles) == MAX_REMEMBERED
+    assert not cleanser.search().exposes(CANARY.encode()), "the negative twin"
+    assert CANARY.encode() not in b"".join([*answer(CANARY.encode()), *answer(b"")])
 
 
-def test_before_any_credential_is_handed_out_nothing_is_touched() -> None:
-    headers = ((b"Content-Encoding", b"compress"),)
-    assert Cleanser().body(headers) == (headers, None)
-    known = Cleanser()
-    known.remember(CANARY)
+def test_what_was_stored_before_is_looked_for_as_well_as_what_is_now() -> None:
+    stored = values_of("credential-before")
+    cleanser = Cleanser(lambda: stored)
+    _, answer = cleanser.body(())
+    assert not any(b"credential" in piece for piece in answer(b"credential-before\n"))
+    stored = values_of("credential-now")
+    assert answer(b"credential-then\n") == [b"credential-then\n"]
+    assert not any(b"credential" in piece for piece in answer(b"credential-now credential-before\n"))
+
+
+def test_what_becomes_known_while_a_word_is_held_back_is_not_passed_on() -> None:
+    stored = values_of("credential-before")
+    cleanser = Cleanser(lambda: stored)
+    _, answer = cleanser.body(())
+    assert answer(b"credential-now") == []
+    stored = values_of("credential-now")
+    assert b"credential" not in b"".join(answer(b""))
+
+
+def test_an_unknown_coding_is_not_passed_on_before_any_credential_is_known_either() -> None:
     with pytest.raises(Unsearchable):
-        known.body(headers)
+        Cleanser(lambda: ()).body(((b"Content-Encoding", b"compress"),))

@@ -59,7 +59,7 @@ class Source:
     recovery: Fresh | Unavailable = field(
         default_factory=lambda: Unavailable(Reason.CREDENTIAL_UNAVAILABLE, "the provider vouches for it")
     )
-    known: list[SecretStr] = field(default_factory=list)
+    known: tuple[SecretStr, ...] = ()
     recoveries: list[tuple[str, int, bytes]] = field(default_factory=list)
     acceptances: list[tuple[str, int]] = field(default_factory=list)
 
@@ -69,8 +69,8 @@ class Source:
     def accepted(self, connection: str, generation: int) -> None:
         self.acceptances.append((connection, generation))
 
-    def stored(self) -> list[SecretStr]:
-        return list(self.known)
+    def stored(self) -> tuple[SecretStr, ...]:
+        return self.known
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
         self.recoveries.append((connection, generation, body))
