@@ -251,7 +251,7 @@ WIRE: Final = (
         (
             "proxy/cleanse.py",
             "known = (*self._current, *self._past)",
-            "known = (*self._current, *self._past)[:32]",
+            "known = (*self._current, *self._past)[1:33]",
         ),
         echoes(0),
     ),

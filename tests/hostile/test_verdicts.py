@@ -139,9 +139,7 @@ def echoes(token: str) -> list[Answer]:
     answers.append(Answer(200, (), token.encode().hex().encode()))
     answers.append(Answer(200, (), base64.b64encode(base64.b64encode(b"user:" + token.encode()))))
     answers.append(Answer(200, (), base64.b64encode(token.encode("utf-16-le"))))
-    answers.append(
-        Answer(200, (), json.dumps({"log": "".join(f"\\\\u{ord(a):04x}" for a in token)}).encode())
-    )
+    answers.append(Answer(200, (), json.dumps({"log": "".join(f"\\u{ord(a):04x}" for a in token)}).encode()))
     # The first may be asked for again, unseen by the program.
     answers += [Answer(401, (), bodies[1]), Answer(401, (), bodies[0])]
     return answers
