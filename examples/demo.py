@@ -48,17 +48,21 @@ class Discord:
         requests = map(json.loads, (self.folder / "seen.jsonl").read_text().splitlines())
         return [(f"{r['method']} {r['target']}", {k.lower(): v for k, v in r["headers"]}) for r in requests]
 
-    def approve(self, url: str) -> None:
-        """Do what a person does in a browser: open the page, press Approve, follow the redirect."""
+    def approve(self, address: str) -> None:
+        """Do what a person does in a browser: open the address, press Approve, follow the redirect."""
         trust = ssl.create_default_context(cafile=self.ca_file)
-        page = httpx.URL(url).copy_with(host="127.0.0.1", port=self.port)
         name = {"sni_hostname": "discord.com"}
-        with httpx.Client(
-            verify=trust, trust_env=False, timeout=PATIENCE, headers={"Host": "discord.com"}
-        ) as web:
+        with (
+            httpx.Client(trust_env=False, timeout=PATIENCE) as browser,
+            httpx.Client(
+                verify=trust, trust_env=False, timeout=PATIENCE, headers={"Host": "discord.com"}
+            ) as web,
+        ):
+            url = httpx.URL(browser.get(address).headers["location"])
+            page = url.copy_with(host="127.0.0.1", port=self.port)
             web.get(page, extensions=name).raise_for_status()
             approved = web.post(page, extensions=name, data={"decision": "approve"})
-        httpx.get(approved.headers["location"], trust_env=False, timeout=PATIENCE).raise_for_status()
+            browser.get(approved.headers["location"]).raise_for_status()
 
 
 @contextmanager
@@ -95,8 +99,8 @@ def log_in(discord: Discord, environ: Mapping[str, str]) -> None:
         try:
             for line in process.stderr or ():
                 said += line
-                if url := re.search(r"https://discord\.com/oauth2/authorize\S+", line):
-                    discord.approve(url[0])
+                if address := re.search(r"http://127\.0\.0\.1:\S+", line):
+                    discord.approve(address[0])
             process.wait(PATIENCE)
         finally:
             process.terminate()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 
 from launcher import report
 from launcher.app import App
+from launcher.browser import opening
 from launcher.confirm import require_confirmed
 from launcher.errors import UsageProblem
 from oauth.flows import LoginResult, browser_login, key_login
@@ -57,16 +57,17 @@ def login(app: App, given: LoginInput) -> None:
             # Opened before anybody goes through a login: a vault that is refused must not waste it.
             _require_confirmed(app, given.key, provider)
             client = client or _stored_client(app, given.key, auth)
-            connection = asyncio.run(_browser_login(app, given, auth, client, scopes))
+            with opening(app.settings.home, wanted=given.browser) as open_browser:
+                asyncio.run(_browser_login(app, given, auth, client, scopes, open_browser))
         case StaticKey():
             names = {"--client-id": given.client_id, "--client-secret-file": given.client_secret_file}
             _refuse(given.key, {**names, "--scopes": given.scopes})
             value = _secret(given.key_file, "--key-file") if given.key_file else None
             _require_confirmed(app, given.key, provider)
-            connection = asyncio.run(_key_login(app, given, provider, value))
+            with opening(app.settings.home, wanted=given.browser) as open_browser:
+                asyncio.run(_key_login(app, given, provider, value, open_browser))
         case _:
             assert_never(auth)
-    report.note(_success(given.key, provider, connection))
 
 
 def _require_confirmed(app: App, key: ConnectionKey, provider: Provider) -> None:
@@ -124,54 +125,58 @@ def store_client(app: App, key: ConnectionKey, client: ClientRegistration) -> No
 
 
 async def _browser_login(
-    app: App, given: LoginInput, auth: OAuth2, client: ClientRegistration | None, scopes: Sequence[str]
-) -> Connection:
+    app: App,
+    given: LoginInput,
+    auth: OAuth2,
+    client: ClientRegistration | None,
+    scopes: Sequence[str],
+    open_browser: Callable[[str], bool],
+) -> None:
+    provider = app.registry.get(given.key.provider).provider
+
     def store_entered(entered: ClientRegistration) -> None:
         store_client(app, given.key, entered.model_copy(update={"token_url": auth.token_url}))
 
     def store(result: LoginResult) -> None:
         if client is not None:
             store_entered(result.client)  # now that the provider has accepted it
-        store_connection(app, given.key, result.connection)
+        _finish(app, given.key, provider, result.connection)
 
     async with app.oauth() as oauth:
-        result = await browser_login(
-            app.registry.get(given.key.provider).provider,
+        await browser_login(
+            provider,
             client,
             scopes,
             oauth=oauth,
             now=app.now,
             randbytes=os.urandom,
-            open_browser=_opener(given.browser),
+            open_browser=open_browser,
             announce=report.note,
             on_client=store_entered,
             on_login=store,
             command=login_command(given.key),
             timeout=given.timeout,
         )
-    return result.connection
 
 
-async def _key_login(app: App, given: LoginInput, provider: Provider, value: SecretStr | None) -> Connection:
-    return await key_login(
+async def _key_login(
+    app: App,
+    given: LoginInput,
+    provider: Provider,
+    value: SecretStr | None,
+    open_browser: Callable[[str], bool],
+) -> None:
+    await key_login(
         provider,
         value,
         now=app.now,
         randbytes=os.urandom,
-        open_browser=_opener(given.browser),
+        open_browser=open_browser,
         announce=report.note,
-        on_login=lambda connection: store_connection(app, given.key, connection),
+        on_login=lambda connection: _finish(app, given.key, provider, connection),
         command=login_command(given.key),
         timeout=given.timeout,
     )
-
-
-def _opener(browser: bool) -> Callable[[str], bool]:
-    return webbrowser.open if browser else _no_browser
-
-
-def _no_browser(_url: str) -> bool:
-    return False
 
 
 def _client(auth: OAuth2, given: LoginInput) -> ClientRegistration | None:
@@ -229,6 +234,12 @@ def _refuse(key: ConnectionKey, options: dict[str, str | None]) -> None:
             raise UsageProblem(
                 f"{option} means nothing for {key.provider}", f"see 'authsome inspect {key.provider}'"
             )
+
+
+def _finish(app: App, key: ConnectionKey, provider: Provider, connection: Connection) -> None:
+    """Store a login and say so, at once: the page stays for a moment."""
+    store_connection(app, key, connection)
+    report.note(_success(key, provider, connection))
 
 
 def _success(key: ConnectionKey, provider: Provider, connection: Connection) -> str:

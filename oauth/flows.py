@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, GrantRefused, LoginFailed, OAuthError
 from oauth.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
+from oauth.page_door import Door
 from oauth.page_server import LOOPBACK, listen, serving
 from oauth.protocol import CALLBACK_PATH, LOGIN_PORT, RANDOM_BYTES, authorization_url, url_safe
 from oauth.provider import OAuth2, Provider, StaticKey
@@ -26,6 +27,15 @@ from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
 
 LOGIN_TIMEOUT: Final = 600.0
 """Seconds that a login waits for the browser: long enough to register an application meanwhile."""
+
+
+LINGER: Final = 1.0
+"""Seconds that the page stays after a login, for a browser that loads it again."""
+
+_BY_HAND: Final = "open that address by hand, on this machine; waiting"
+
+_BROWSER_SECONDS: Final = 5.0
+"""For a browser that was opened to come; some cannot read the file that sends them on, and say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ async def browser_login(
     command: str | None = None,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
+    linger: float = LINGER,
 ) -> LoginResult:
     """Log in by the authorization-code grant over a loopback redirect (RFC 8252 section 7.3).
 
@@ -58,7 +69,9 @@ async def browser_login(
     before the provider has judged it: after ClientRefused the caller should offer to replace it.
     `on_login` stores the connection; only when it has returned does the page say that it worked.
     `scopes` are the provider's where None. `open_browser` runs in a thread and says whether it opened
-    one; the address is announced in any case. `command` is what the user typed, for hints.
+    one; the address is announced in any case. It is good for the first browser that opens it, and to be
+    shown to nobody else. `command` is what the user typed, for hints. The page stays for `linger` seconds
+    when all is done.
 
     Raises: LoginFailed (denied, timeout, port in use), GrantRefused, ClientRefused, RequestRefused,
         ProviderUnavailable, and what `on_client` and `on_login` raise.
@@ -77,6 +90,7 @@ async def browser_login(
             command=command,
         )
         callback: Brought[Code | Denied] = Brought(command)
+        path, door = _door(randbytes, announce)
         routes = CodeRoutes(
             provider=provider,
             auth=auth,
@@ -85,12 +99,12 @@ async def browser_login(
             authorize=attempt.url,
             on_client=on_client,
             state=attempt.state,
-            guard=url_safe(randbytes(RANDOM_BYTES)),
+            door=door,
             callback=callback,
             warn=announce,
         )
-        start = attempt.url(client) if client else f"{origin}/"
-        async with serving(listener, routes.answer), _inviting(start, open_browser, announce):
+        inviting = _inviting(f"{origin}{path}", open_browser, announce, door)
+        async with serving(listener, routes.answer), inviting:
             with callback:
                 try:
                     brought = await callback.wait(timeout)
@@ -99,7 +113,8 @@ async def browser_login(
                 result = await attempt.complete(brought, oauth, now, announce)
                 on_login(result)
                 callback.show(result.connection, provider)
-                return result
+            await asyncio.sleep(linger)
+            return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +200,7 @@ async def key_login(
     command: str | None = None,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
+    linger: float = LINGER,
 ) -> Connection:
     """Log in with a static key: `value`, or where that is None what the user enters in the page.
 
@@ -201,10 +217,10 @@ async def key_login(
     command = command or f"authsome login {provider.name}"
     with listen(port) as listener:
         key: Brought[SecretStr] = Brought(command)
-        guard = url_safe(randbytes(RANDOM_BYTES))
-        routes = KeyRoutes(provider=provider, auth=provider.auth, guard=guard, key=key)
-        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
-        async with serving(listener, routes.answer), _inviting(url, open_browser, announce):
+        path, door = _door(randbytes, announce)
+        routes = KeyRoutes(provider=provider, auth=provider.auth, door=door, key=key)
+        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}{path}"
+        async with serving(listener, routes.answer), _inviting(url, open_browser, announce, door):
             with key:
                 try:
                     entered = await key.wait(timeout)
@@ -213,7 +229,8 @@ async def key_login(
                 connection = _connection(provider, ApiKey(value=entered), now())
                 on_login(connection)
                 key.show(connection, provider)
-                return connection
+            await asyncio.sleep(linger)
+            return connection
 
 
 async def revoke(
@@ -243,16 +260,26 @@ def _oauth2(provider: Provider) -> OAuth2:
     return provider.auth
 
 
+def _door(randbytes: Callable[[int], bytes], warn: Callable[[str], None]) -> tuple[str, Door]:
+    """The path of a one-time address, and the door there."""
+    path = f"/{url_safe(randbytes(RANDOM_BYTES))}"
+    return path, Door(path, url_safe(randbytes(RANDOM_BYTES)), warn)
+
+
 @asynccontextmanager
 async def _inviting(
-    url: str, open_browser: Callable[[str], bool], announce: Callable[[str], None]
+    url: str, open_browser: Callable[[str], bool], announce: Callable[[str], None], door: Door
 ) -> AsyncIterator[None]:
     """Ask for the browser while the page is served already: a text browser returns only when it is left."""
     announce(f"log in at {url}")
 
     async def opened() -> None:
         if not await asyncio.to_thread(open_browser, url):
-            announce("no browser was opened: open that address by hand, on this machine; waiting")
+            announce(f"no browser was opened: {_BY_HAND}")
+            return
+        await asyncio.sleep(_BROWSER_SECONDS)
+        if not door.opened:
+            announce(f"no browser has come yet: {_BY_HAND}")
 
     opening = asyncio.create_task(opened())
     try:

@@ -16,6 +16,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 
 from oauth.errors import OAuthError
+from oauth.page_door import Door
 from oauth.page_html import MAX_VALUE, client_form, connected, key_form, notice
 from oauth.page_http import Page, Redirect, Request, Response
 from oauth.protocol import CALLBACK_PATH, same_state
@@ -25,7 +26,6 @@ from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
 
 _VALUE: Final = re.compile(rf"[!-~]{{1,{MAX_VALUE}}}")
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
-_STALE: Final = "the form had expired or was not from this login; nothing was saved, so send it once more"
 _MALFORMED: Final = "has a space or a character that cannot be part of it; copy it again"
 
 
@@ -52,7 +52,11 @@ class Brought[T]:
     async def bring(self, value: T) -> Response:
         """Hand over `value` and wait for the page to show."""
         self._value.set_result(value)
-        return await self._shown
+        return await self.shown()
+
+    async def shown(self) -> Response:
+        """The page that says what came of it, also for who asks once more."""
+        return await asyncio.shield(self._shown)  # it is not for one request alone
 
     def fail(self, error: OAuthError | VaultError) -> Response:
         """End the login with `error`, raised in `wait`."""
@@ -106,7 +110,8 @@ class CodeRoutes:
 
     `authorize` gives the authorization URL of a client; `on_client` stores a submitted one. The form can
     be submitted again until the provider has called back, because only the provider's page tells a
-    wrong client id.
+    wrong client id. The callback's address is known, so it is taken by its state, and only from the browser
+    that came in by the door: a state can be seen where that browser keeps its history.
     """
 
     def __init__(
@@ -119,7 +124,7 @@ class CodeRoutes:
         authorize: Callable[[ClientRegistration], str],
         on_client: Callable[[ClientRegistration], None],
         state: str,
-        guard: str,
+        door: Door,
         callback: Brought[Code | Denied],
         warn: Callable[[str], None],
     ) -> None:
@@ -131,32 +136,31 @@ class CodeRoutes:
         self._authorize = authorize
         self._on_client = on_client
         self._state = state
-        self._guard = guard
+        self._door = door
         self._callback = callback
         self._warn = warn
         self._warned = False
 
     async def answer(self, request: Request) -> Response:
         """Answer one request that passed the server's own checks."""
-        if self._callback.taken:
-            return _gone()
-        match request.method, request.path:
-            case "GET", "/":
-                return Redirect(self._authorize(self._known)) if self._known else self._form()
-            case "POST", "/client" if self._known is None:
-                return self._submitted(request)
-            case "GET", path if path == CALLBACK_PATH:
-                return await self._called_back(request)
-            case _:
-                return _elsewhere(request, {"/", "/client", CALLBACK_PATH})
+        if request.path == CALLBACK_PATH:
+            return await self._called_back(request)
+        if refused := self._door.refuse(request):
+            return refused
+        return self._door.sealed(await self._inside(request))
 
-    def _form(self, problem: str = "", status: int = 400) -> Response:
-        html = client_form(self._provider, self._auth, self._redirect_uri, self._guard, problem)
-        return Page(html, status if problem else 200, form=True)
+    async def _inside(self, request: Request) -> Response:
+        if self._callback.taken:
+            return await self._callback.shown()
+        if request.method == "POST" and self._known is None:
+            return self._submitted(request)
+        return Redirect(self._authorize(self._known)) if self._known else self._form()
+
+    def _form(self, problem: str = "") -> Response:
+        html = client_form(self._provider, self._auth, self._redirect_uri, problem)
+        return Page(html, 400 if problem else 200, form=True)
 
     def _submitted(self, request: Request) -> Response:
-        if not same_state(self._guard, request.fields.get("guard", "")):
-            return self._form(_STALE, 403)
         client_id = request.fields.get("client_id", "").strip()
         secret = request.fields.get("client_secret", "").strip()
         if not _VALUE.fullmatch(client_id):
@@ -177,48 +181,51 @@ class CodeRoutes:
     async def _called_back(self, request: Request) -> Response:
         # A wrong state leaves the true one alone: otherwise any web page could end a login by
         # navigating here. It cannot be guessed, so trying again gains nothing.
-        if self.client is None or not same_state(self._state, request.fields.get("state", "")):
-            if not self._warned:  # once: another page could fill the terminal
-                self._warn("refused a callback that does not belong to this login; still waiting")
-            self._warned = True
-            message = "this answer does not belong to the login that is waiting, so it was not used"
-            hint = "use the page that was opened last, or start again from the terminal"
-            return Page(notice("Not accepted", message, hint, good=False), 400)
+        if request.method != "GET" or not same_state(self._state, request.fields.get("state", "")):
+            return self._not_accepted("this answer does not belong to the login that is waiting")
+        if self.client is None or not self._door.knows(request):
+            return self._not_accepted("this answer came in another browser than the login began in")
+        if self._callback.taken:  # a page that is loaded again
+            return await self._callback.shown()
         if error := request.fields.get("error"):
             return await self._callback.bring(Denied(error if _ERROR_CODE.fullmatch(error) else "unknown"))
         if code := request.fields.get("code"):
             return await self._callback.bring(Code(self.client, SecretStr(code)))
         return await self._callback.bring(Denied("no_code"))
 
+    def _not_accepted(self, why: str) -> Response:
+        if not self._warned:  # once: another page could fill the terminal
+            self._warn("refused a callback that does not belong to this login; still waiting")
+        self._warned = True
+        hint = "open the address that the terminal shows, in one browser, or start again from there"
+        return Page(notice("Not accepted", f"{why}, so it was not used", hint, good=False), 400)
+
 
 class KeyRoutes:
     """The routes of a login with a static key: one form."""
 
-    def __init__(self, *, provider: Provider, auth: StaticKey, guard: str, key: Brought[SecretStr]) -> None:
+    def __init__(self, *, provider: Provider, auth: StaticKey, door: Door, key: Brought[SecretStr]) -> None:
         self._provider = provider
         self._auth = auth
-        self._guard = guard
+        self._door = door
         self._key = key
 
     async def answer(self, request: Request) -> Response:
         """Answer one request that passed the server's own checks."""
-        if self._key.taken:
-            return _gone()
-        match request.method, request.path:
-            case "GET", "/":
-                return self._form()
-            case "POST", "/key":
-                return await self._submitted(request)
-            case _:
-                return _elsewhere(request, {"/", "/key"})
+        if refused := self._door.refuse(request):
+            return refused
+        return self._door.sealed(await self._inside(request))
 
-    def _form(self, problem: str = "", status: int = 400) -> Response:
-        html = key_form(self._provider, self._auth, self._guard, problem)
-        return Page(html, status if problem else 200, form=True)
+    async def _inside(self, request: Request) -> Response:
+        if self._key.taken:
+            return await self._key.shown()
+        return await self._submitted(request) if request.method == "POST" else self._form()
+
+    def _form(self, problem: str = "") -> Response:
+        html = key_form(self._provider, self._auth, problem)
+        return Page(html, 400 if problem else 200, form=True)
 
     async def _submitted(self, request: Request) -> Response:
-        if not same_state(self._guard, request.fields.get("guard", "")):
-            return self._form(_STALE, 403)
         key = request.fields.get("key", "").strip()
         if not _VALUE.fullmatch(key):
             return self._form(f"the key is missing or {_MALFORMED}")
@@ -227,14 +234,3 @@ class KeyRoutes:
 
 def _failure(error: OAuthError | VaultError) -> Response:
     return Page(notice("Not connected", str(error), error.hint, good=False), 400)
-
-
-def _gone() -> Response:
-    message = "this login has had its answer, and it is used once"
-    return Page(notice("No longer valid", message, "go back to the terminal", good=False), 410)
-
-
-def _elsewhere(request: Request, paths: set[str]) -> Response:
-    if request.path in paths:
-        return Page(notice("Not available", "this address takes another method", "", good=False), 405)
-    return Page(notice("Not available", "there is nothing at this address", "", good=False), 404)

@@ -53,8 +53,8 @@ STYLE_SOURCE: Final = style_hash(_STYLE)
 """The Content-Security-Policy source that allows the pages' one style sheet, and nothing else."""
 
 
-def client_form(provider: Provider, auth: OAuth2, redirect_uri: str, guard: str, problem: str = "") -> str:
-    """The form that asks for the client registration; `guard` is the anti-forgery token."""
+def client_form(provider: Provider, auth: OAuth2, redirect_uri: str, problem: str = "") -> str:
+    """The form that asks for the client registration. It goes to the address that it came from."""
     name = provider.display_name
     secret = _field("client_secret", "Client secret", "password") if auth.client_auth != "none" else ""
     return _document(
@@ -66,23 +66,23 @@ def client_form(provider: Provider, auth: OAuth2, redirect_uri: str, guard: str,
         '<div class="label">Redirect URI, to be registered exactly like this</div>'
         f"<code>{escape(redirect_uri)}</code>"
         f"{_problem(problem)}"
-        '<form method="post" action="/client" autocomplete="off">'
-        f"{_guard(guard)}{_field('client_id', 'Client ID', 'text')}{secret}"
+        '<form method="post" autocomplete="off">'
+        f"{_field('client_id', 'Client ID', 'text')}{secret}"
         f'<button type="submit">Save and continue to {escape(name)}</button></form>'
         '<p class="soft">Both are encrypted in your vault and used again at every later login.</p>',
     )
 
 
-def key_form(provider: Provider, auth: StaticKey, guard: str, problem: str = "") -> str:
-    """The form that asks for a static key; `guard` is the anti-forgery token."""
+def key_form(provider: Provider, auth: StaticKey, problem: str = "") -> str:
+    """The form that asks for a static key. It goes to the address that it came from."""
     name = provider.display_name
     steps = (f"Create or copy an API key at {name}",) if auth.key_setup_url else ()
     return _document(
         f"Connect {name}",
         f"<h1>Connect {escape(name)}</h1>"
         f"{_steps(steps, auth.key_setup_url)}{_problem(problem)}"
-        '<form method="post" action="/key" autocomplete="off">'
-        f"{_guard(guard)}{_field('key', 'API key', 'password')}"
+        '<form method="post" autocomplete="off">'
+        f"{_field('key', 'API key', 'password')}"
         '<button type="submit">Save</button></form>'
         '<p class="soft">The key is encrypted in your vault.</p>',
     )
@@ -117,6 +117,7 @@ def _document(title: str, body: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)} · authsome</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'  # or the browser would ask for /favicon.ico
         f"<style>{_STYLE}</style></head>"
         f"<body><main><header>authsome</header>{body}</main></body></html>"
     )
@@ -128,10 +129,6 @@ def _steps(steps: Sequence[str], url: str | None) -> str:
         link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(url)}</a>'
         items.insert(0, f"Open {link}")
     return f"<ol>{''.join(f'<li>{item}</li>' for item in items)}</ol>" if items else ""
-
-
-def _guard(token: str) -> str:
-    return f'<input type="hidden" name="guard" value="{escape(token)}">'
 
 
 def _field(name: str, label: str, kind: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import parse_qsl
 
 MAX_HEAD: Final = 16 * 1024
@@ -20,9 +20,13 @@ MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 8 * 1024
 """Bytes of a submitted form; a client id and secret need some hundred."""
 
+COOKIE: Final = "authsome-login"
+"""Its value tells the browser in which a login began from every other client of the page."""
+
 _MAX_FIELDS: Final = 16
 _REQUEST_LINE: Final = re.compile(r"([A-Z]{1,16}) (/[!-~]{0,8192}) HTTP/1\.[01]")
 _HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
+_PURPOSES: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 _FORM: Final = "application/x-www-form-urlencoded"
 
 _REASONS: Final[Mapping[int, str]] = {
@@ -59,6 +63,9 @@ class Request:
     path: str
     fields: Mapping[str, str] = field(repr=False)
     """The query of a GET, the form of a POST; each name came once. May hold a secret."""
+    seals: tuple[str, ...] = field(default=(), repr=False)
+    """The values of this page's cookie. Several where another page of this address has set one, too:
+    cookies know no ports (RFC 6265 section 8.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Page:
     html: str
     status: int = 200
     form: bool = False
+    seal: str | None = field(default=None, repr=False)
+    """The value of the cookie to be set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,13 @@ class Redirect:
     """Send the browser on with a GET; the location holds the state."""
 
     location: str = field(repr=False)
+    seal: str | None = field(default=None, repr=False)
+    """The value of the cookie to be set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An answer without a content: nothing was done, and nothing is shown."""
 
 
 Response = Page | Redirect
@@ -102,6 +118,18 @@ def parse_head(data: bytes) -> Head | Refused:
         headers[header[1].lower()] = header[2]
     path, _, query = request_line[2].partition("?")
     return Head(request_line[1], path, query, headers)
+
+
+def is_unasked(head: Head) -> bool:
+    """Whether nobody has gone to this address yet: a browser or a preview looks at it beforehand.
+
+    Such a request spends a code that the person's own one then has no use for. `Sec-Purpose` is from the
+    Fetch standard; older browsers and previews send one of the others.
+    """
+    if head.method == "HEAD":
+        return True
+    purposes = " ".join(head.headers.get(name, "") for name in _PURPOSES).lower()
+    return any(word in purposes for word in ("prefetch", "prerender", "preview"))
 
 
 def refuse_stranger(head: Head, authority: str) -> Refused | None:
@@ -155,7 +183,12 @@ def parse_fields(head: Head, body: bytes) -> Request | Refused:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         return Refused(400, "a field came twice")
-    return Request(head.method, head.path, fields)
+    return Request(head.method, head.path, fields, _seals(head.headers.get("cookie", "")))
+
+
+def _seals(cookies: str) -> tuple[str, ...]:
+    pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
+    return tuple(value for name, _, value in pairs if name == COOKIE)
 
 
 def style_hash(css: str) -> str:
@@ -164,13 +197,26 @@ def style_hash(css: str) -> str:
     return f"'sha256-{digest}'"
 
 
-def encode(response: Response, style: str) -> bytes:
+def encode(response: Response | Nothing, style: str) -> bytes:
     """The whole answer as bytes; `style` is the CSP source of the pages' one style sheet."""
     match response:
-        case Page(html, status, form):
-            return _encode(status, html.encode(), _policy(style, form), form, None)
-        case Redirect(location):
-            return _encode(303, b"", _policy(style, False), False, location)
+        case Page(html, status, form, seal):
+            more = [("Allow", "GET, POST")] if status == 405 else []
+            return _encode(status, html.encode(), _policy(style, form), form, [*more, *_cookie(seal)])
+        case Redirect(location, seal):
+            if not location.isascii() or not location.isprintable():
+                raise ValueError("a location must be printable ascii")
+            more = [("Location", location), *_cookie(seal)]
+            return _encode(303, b"", _policy(style, False), False, more)
+        case Nothing():
+            return b"HTTP/1.1 204 No Content\r\nConnection: close\r\nCache-Control: no-store\r\n\r\n"
+        case _:
+            assert_never(response)
+
+
+def _cookie(seal: str | None) -> list[tuple[str, str]]:
+    # Lax and not Strict: the provider's page sends the browser to the callback. For this session alone.
+    return [("Set-Cookie", f"{COOKIE}={seal}; Path=/; HttpOnly; SameSite=Lax")] if seal else []
 
 
 def _policy(style: str, form: bool) -> str:
@@ -181,7 +227,7 @@ def _policy(style: str, form: bool) -> str:
     return f"{sources}; base-uri 'none'; frame-ancestors 'none'"
 
 
-def _encode(status: int, body: bytes, policy: str, form: bool, location: str | None) -> bytes:
+def _encode(status: int, body: bytes, policy: str, form: bool, more: list[tuple[str, str]]) -> bytes:
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", str(len(body))),
@@ -195,12 +241,7 @@ def _encode(status: int, body: bytes, policy: str, form: bool, location: str | N
         ("Referrer-Policy", "same-origin" if form else "no-referrer"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
+        *more,
     ]
-    if location is not None:
-        if not location.isascii() or not location.isprintable():
-            raise ValueError("a location must be printable ascii")
-        headers.append(("Location", location))
-    if status == 405:
-        headers.append(("Allow", "GET, POST"))
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

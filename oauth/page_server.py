@@ -7,18 +7,20 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, assert_never
 
 from oauth.errors import LoginFailed
 from oauth.page_html import STYLE_SOURCE, notice
 from oauth.page_http import (
     MAX_HEAD,
+    Nothing,
     Page,
     Refused,
     Request,
     Response,
     body_length,
     encode,
+    is_unasked,
     parse_fields,
     parse_head,
     refuse_stranger,
@@ -123,7 +125,7 @@ async def serving(listener: socket.socket, answer: Answer) -> AsyncIterator[None
                 task.cancel()
 
 
-async def _read(reader: asyncio.StreamReader, authority: str) -> Request | Refused:
+async def _read(reader: asyncio.StreamReader, authority: str) -> Request | Refused | Nothing:
     """One request, after all checks that need no knowledge of the login.
 
     Raises: OSError (a timeout is one) or EOFError where no whole request came.
@@ -135,6 +137,8 @@ async def _read(reader: asyncio.StreamReader, authority: str) -> Request | Refus
             return Refused(431, "the request is too large")
         if isinstance(head, Refused):
             return head
+        if is_unasked(head):
+            return Nothing()
         if refused := refuse_stranger(head, authority):
             return refused
         if head.method not in ("GET", "POST"):
@@ -154,10 +158,14 @@ async def _discard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             pass
 
 
-async def _respond(request: Request | Refused, answer: Answer) -> bytes:
+async def _respond(request: Request | Refused | Nothing, answer: Answer) -> bytes:
     match request:
         case Refused(status, message):
             page = notice("Not available", message, "start again from the terminal", good=False)
             return encode(Page(page, status), STYLE_SOURCE)
         case Request():
             return encode(await answer(request), STYLE_SOURCE)
+        case Nothing():
+            return encode(request, STYLE_SOURCE)
+        case _:
+            assert_never(request)

@@ -65,6 +65,8 @@ class Scene:
     browser: Browser
     task: asyncio.Task[LoginResult]
     origin: str
+    address: str
+    """The one that was opened."""
     said: list[str]
     stored: list[ClientRegistration]
     standin: StandIn
@@ -114,7 +116,7 @@ async def scene(client: ClientRegistration | None = None) -> AsyncIterator[Scene
             )
             try:
                 await browser.open(await opened)
-                yield Scene(browser, task, origin, said, stored, standin)
+                yield Scene(browser, task, origin, await opened, said, stored, standin)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -201,7 +203,7 @@ async def test_a_client_id_that_the_provider_does_not_know_is_corrected_in_the_f
     async with scene() as login:
         await login.enter(client_id="999999999999999999")
         await login.browser.shows("Unknown Application")
-        await login.browser.open(login.origin)
+        await login.browser.open(login.address)
         await login.enter()
         await login.browser.click("#approve")
         assert (await login.task).client == CLIENT
@@ -221,12 +223,12 @@ async def test_a_form_on_another_site_is_refused() -> None:
         await login.browser.open("http://evil.example/standin/echo")
         await login.browser.run(
             f"""const form = document.createElement('form');
-            form.method = 'post'; form.action = '{login.origin}/client';
+            form.method = 'post'; form.action = '{login.address}';
             form.innerHTML = '<input name=client_id value=1><input name=client_secret value=2>';
             document.body.append(form); form.submit();"""
         )
         await login.browser.shows("This form was not sent from this page")
-        assert await login.browser.url() == f"{login.origin}/client"
+        assert await login.browser.url() == login.address
     assert login.stored == []
 
 
@@ -234,7 +236,7 @@ async def test_another_site_cannot_frame_the_page() -> None:
     async with scene() as login:
         await login.browser.open("http://evil.example/standin/echo")
         await login.browser.run(
-            f"""const frame = document.createElement('iframe'); frame.src = '{login.origin}/';
+            f"""const frame = document.createElement('iframe'); frame.src = '{login.address}';
             frame.onload = () => document.body.append(
                 Object.assign(document.createElement('p'), {{textContent: 'frame loaded'}}));
             document.body.append(frame);"""

@@ -132,7 +132,7 @@ def finished(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def until_url(process: subprocess.Popen[str], secret: str = "") -> tuple[str, str]:
-    """What a login says up to the address to open, and the address."""
+    """What a login says up to its one-time address, and the address."""
     assert process.stdin
     assert process.stderr
     process.stdin.write(secret)
@@ -141,16 +141,15 @@ def until_url(process: subprocess.Popen[str], secret: str = "") -> tuple[str, st
     said = ""
     while line := process.stderr.readline():
         said += line
-        if url := re.search(r"https?://\S+/oauth2/authorize\S*", line):
+        if url := re.search(r"http://127\.0\.0\.1:7998/\S+", line):
             return said, url[0]
     raise AssertionError(said)
 
 
-def approve(standin: StandIn, url: str, button: str = "approve") -> httpx.Response:
-    """Press a button on the authorization page, and follow the redirect to the login that waits."""
-    with client_of(standin) as browser:
-        location = press(browser, url, button)
-    return httpx.get(location, trust_env=False)
+def approve(standin: StandIn, address: str, button: str = "approve") -> httpx.Response:
+    """Open the address of a login, press a button on the authorization page, and follow the redirect back."""
+    with httpx.Client(trust_env=False) as browser, client_of(standin) as provider:
+        return browser.get(press(provider, browser.get(address).headers["location"], button))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -10,6 +10,7 @@ import re
 import ssl
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -17,26 +18,25 @@ from tests.standin import CLIENT_ID, CLIENT_SECRET
 from tests.standin.client import client_at, press
 
 
-def main(url: str) -> None:
+def main(opened: str) -> None:
     context = ssl.create_default_context(cafile=os.environ["HUMAN_CA"])
-    if url.startswith("http://127.0.0.1:7998/"):
-        url = fill_in(url)
-    with Path(os.environ["HUMAN_LOG"]).open("a") as log:
-        log.write(f"{url}\n")
     port = int(os.environ["HUMAN_PORT"])
-    with client_at(port, port, context) as discord:
-        location = press(discord, url)
-    httpx.get(location, trust_env=False)
+    letter = Path(unquote(urlsplit(opened).path))
+    link = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', letter.read_text())
+    assert link
+    with httpx.Client(trust_env=False) as browser, client_at(port, port, context) as discord:
+        url = authorize_url(browser, link[1])
+        with Path(os.environ["HUMAN_LOG"]).open("a") as log:
+            log.write(f"{url}\n")
+        browser.get(press(discord, url))
 
 
-def fill_in(url: str) -> str:
-    """Send the form; the answer leads to the provider."""
-    origin = url.rstrip("/")
-    with httpx.Client(trust_env=False) as browser:
-        guard = re.search(r'name="guard" value="([^"]+)"', browser.get(url).text)
-        assert guard
-        form = {"guard": guard[1], "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-        answer = browser.post(f"{origin}/client", data=form, headers={"Origin": origin})
+def authorize_url(browser: httpx.Client, address: str) -> str:
+    """Where the one-time address of a login leads, by way of the form if there is one."""
+    answer = browser.get(address)
+    if answer.status_code == 200:
+        form = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        answer = browser.post(address, data=form, headers={"Origin": address.rpartition("/")[0]})
     assert answer.status_code == 303
     return answer.headers["location"]
 

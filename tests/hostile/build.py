@@ -27,7 +27,17 @@ CHILD: Final = (
     *(f"e2e/{name}.py" for name in ("__init__", "hostile")),
     *(
         f"hostile/{name}.py"
-        for name in ("__init__", "child", "machine", "processes", "commands", "daemons", "later", "wire")
+        for name in (
+            "__init__",
+            "child",
+            "machine",
+            "processes",
+            "commands",
+            "daemons",
+            "later",
+            "logins",
+            "wire",
+        )
     ),
 )
 """The files of this folder's parent that the hostile program consists of."""

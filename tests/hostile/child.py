@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.hostile import commands, daemons, later, machine, processes, wire
+from tests.hostile import commands, daemons, later, logins, machine, processes, wire
 from tests.isolation import attacks
 
 WORDS = {b"absent": "-", b"planted": "planted", b"": "blocked"}
@@ -32,7 +32,7 @@ def known() -> dict[str, Attack]:
         for name, function in vars(attacks).items()
         if callable(function) and getattr(function, "__module__", "") == attacks.__name__
     }
-    for module in (machine, processes, commands, daemons, later):
+    for module in (machine, processes, commands, daemons, later, logins):
         found |= {function.__name__: function for function in module.ATTACKS}
     return found | wire.attacks()
 

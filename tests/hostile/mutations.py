@@ -494,6 +494,37 @@ ISOLATION: Final = (
 )
 """Steps of the isolation, in a real run."""
 
+LOGIN: Final = (
+    Mutation(
+        "the page of a login has a one-time address",
+        ("oauth/page_door.py", 'if not same_state(self._path, request.path.removesuffix("/")):', "if False:"),
+        ("login_page",),
+        "guard",
+    ),
+    Mutation(
+        "the address is good for one browser",
+        ("oauth/page_door.py", "if not self.opened and request.method", "if request.method"),
+        ("login_seen_address",),
+        "guard",
+    ),
+    Mutation(
+        "a callback is taken from that browser alone",
+        (
+            "oauth/page.py",
+            "if self.client is None or not self._door.knows(request):",
+            "if self.client is None:",
+        ),
+        ("login_seen_state",),
+        "guard",
+    ),
+    Mutation(
+        "a browser is told the address by a private file",
+        ("launcher/browser.py", "webbrowser.open(letter.as_uri())", "webbrowser.open(url)"),
+        ("login_arguments",),
+    ),
+)
+"""The page of a login that waits while the hostile program runs."""
+
 FOR_ROOT: Final = (
     Mutation(
         "privileges are given up",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.build import PACKAGES
-from tests.hostile.mutations import FOR_ROOT, ISOLATION, POLICY, WIRE, Edit, Mutation
+from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, POLICY, WIRE, Edit, Mutation
+from tests.hostile.person import logging_in
 from tests.hostile.test_verdicts import echoes
 from tests.hostile.verdicts import expected
 from tests.hostile.world import House
@@ -87,6 +88,14 @@ def test_without_the_protection_from_root_a_verdict_turns(mine: House, mutation:
     changed = turned(mine, mutation)
     print(f"\n{mutation}: {changed}")
     assert changed
+
+
+@pytest.mark.parametrize("mutation", LOGIN, ids=str)
+def test_without_the_protection_of_a_login_a_verdict_turns(mine: House, mutation: Mutation) -> None:
+    with edited(mine, mutation.edit), logging_in(mine):
+        new = verdicts(mine, mutation)
+    print(f"\n{mutation}: {new}")
+    assert "open" in new.values()
 
 
 @pytest.mark.parametrize("removed", [None, "trust", "name"])

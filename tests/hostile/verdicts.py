@@ -135,6 +135,17 @@ PROGRAMS: Final = {
 }
 """Programs of the user: `authsome` itself, and what runs anyway."""
 
+LOGIN: Final = {
+    "login_page": NOTHING,
+    "login_form": NOTHING,
+    "login_arguments": NOTHING,
+    "login_letter": OPENS,
+}
+"""A login that waits for its browser."""
+
+LOGIN_SEEN: Final = {"login_seen_address": NOTHING, "login_seen_state": NOTHING}
+"""One whose browser has come, with what can be seen then."""
+
 NOT_PROMISED: Final = {
     "shell_on_loopback": row(_L, _L, _L, _b),
     "late_daemon": row(_L, _L, _b, _b),

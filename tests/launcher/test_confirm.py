@@ -182,10 +182,10 @@ def test_a_stored_application_is_not_used_at_another_endpoint(desk: Desk) -> Non
         "https://evil.example/api/oauth2/token"
     )
     assert hint == "authsome: hint: enter the one that belongs there"
-    assert invitation == "authsome: log in at http://127.0.0.1:7998/"
+    assert invitation.startswith("authsome: log in at http://127.0.0.1:7998/")
     (desk.home / "providers/discord.json").unlink()
     said = desk.authsome("login", "discord", "--no-browser", "--timeout", "1")
-    assert said.stderr.startswith("authsome: log in at https://discord.com/oauth2/authorize")
+    assert said.stderr.startswith("authsome: log in at http://127.0.0.1:7998/")
 
 
 def test_the_agreement_is_sealed_with_the_connection(desk: Desk) -> None:

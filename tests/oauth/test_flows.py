@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -108,9 +109,19 @@ class Login:
     def text(self) -> str:
         return "\n".join(self.said)
 
-    async def address(self) -> str:
-        """The address the user is sent to."""
+    async def home(self) -> str:
+        """The address that is opened."""
         return await asyncio.wait_for(asyncio.shield(self.opened), 5)
+
+    async def address(self) -> str:
+        """The address at the provider to which that leads."""
+        return (await self.browser.get(await self.home())).headers["location"]
+
+    async def submit(self, **fields: str) -> httpx.Response:
+        """Send the form of the page."""
+        home = await self.home()
+        await self.browser.get(home)
+        return await self.browser.post(home, data=fields, headers={"Origin": home.rpartition("/")[0]})
 
     async def approve_at(self, authorize_url: str, **answer: str) -> httpx.Response:
         """Call back as the provider would after `authorize_url`."""
@@ -137,6 +148,7 @@ async def logging_in(
     command: str | None = None,
     port: int = 0,
     timeout: float = 30,  # noqa: ASYNC109
+    linger: float = 0,
 ) -> AsyncIterator[Login]:
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[str] = loop.create_future()
@@ -167,6 +179,7 @@ async def logging_in(
                 command=command,
                 port=port,
                 timeout=timeout,
+                linger=linger,
             )
         )
         try:
@@ -180,9 +193,10 @@ def query_of(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-async def test_with_a_stored_client_the_authorize_page_opens_at_once() -> None:
+async def test_with_a_stored_client_the_browser_is_sent_on_at_once() -> None:
     endpoints = Endpoints()
     async with logging_in(endpoints) as login:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{43}", await login.home())
         url = await login.address()
         assert url.startswith("https://discord.com/oauth2/authorize?")
         query = query_of(url)
@@ -217,12 +231,7 @@ async def test_with_a_stored_client_the_authorize_page_opens_at_once() -> None:
 async def test_without_a_client_the_form_comes_first_and_its_client_is_stored_before_anything_else() -> None:
     endpoints = Endpoints()
     async with logging_in(endpoints, client=None) as login:
-        home = await login.address()
-        assert urlsplit(home).path == "/"
-        origin = home.removesuffix("/")
-        guard = (await login.browser.get(home)).text.partition('name="guard" value="')[2].partition('"')[0]
-        form = {"guard": guard, "client_id": "1234567890", "client_secret": "client-secret-canary"}
-        sent = await login.browser.post(f"{origin}/client", data=form, headers={"Origin": origin})
+        sent = await login.submit(client_id="1234567890", client_secret="client-secret-canary")
         assert sent.status_code == 303
         assert login.stored == [CLIENT]
         assert endpoints.asked == []
@@ -231,12 +240,14 @@ async def test_without_a_client_the_form_comes_first_and_its_client_is_stored_be
 
 
 async def test_state_and_verifier_are_fresh_at_every_login() -> None:
-    states = set()
+    random = set()
     for _ in range(3):
         async with logging_in(Endpoints()) as login:
-            states.add(query_of(await login.address())["state"])
-    assert len(states) == 3
-    assert min(map(len, states)) == 43
+            random.add(query_of(await login.address())["state"])
+            random.add((await login.home()).rpartition("/")[2])
+            random.update(login.browser.cookies.values())
+    assert len(random) == 9
+    assert set(map(len, random)) == {43}
 
 
 async def test_pkce_is_used_where_the_provider_says_so() -> None:
@@ -331,10 +342,9 @@ async def test_a_replayed_callback_exchanges_nothing() -> None:
     endpoints = Endpoints()
     async with logging_in(endpoints) as login:
         url = await login.address()
-        answers = await asyncio.gather(*(login.approve_at(url) for _ in range(4)), return_exceptions=True)
+        answers = await asyncio.gather(*(login.approve_at(url) for _ in range(4)))
         await login.task
-    shown = [answer for answer in answers if isinstance(answer, httpx.Response)]
-    assert [answer.status_code for answer in shown].count(200) == 1
+    assert {answer.status_code for answer in answers} == {200}
     assert endpoints.form("/api/oauth2/token")["code"] == "code-canary"
 
 
@@ -349,11 +359,11 @@ async def test_an_account_name_that_cannot_be_read_does_not_fail_the_login() -> 
 
 async def test_without_a_browser_the_address_is_announced_and_the_login_waits() -> None:
     async with logging_in(Endpoints(), browse=lambda: False) as login:
-        url = await login.address()
+        url = await login.home()
         await asyncio.sleep(0.02)
         assert login.said[0] == f"log in at {url}"
         assert "open that address by hand" in login.said[1]
-        await login.approve_at(url)
+        await login.approve_at(await login.address())
         assert (await login.task).client == CLIENT
 
 
@@ -410,11 +420,7 @@ async def test_a_vault_that_cannot_store_the_client_ends_the_login() -> None:
         raise KeyUnavailable("the master key is missing", "restore it")
 
     async with logging_in(Endpoints(), client=None, on_client=locked) as login:
-        home = await login.address()
-        origin = home.removesuffix("/")
-        guard = (await login.browser.get(home)).text.partition('name="guard" value="')[2].partition('"')[0]
-        form = {"guard": guard, "client_id": "1", "client_secret": "2"}
-        page = await login.browser.post(f"{origin}/client", data=form, headers={"Origin": origin})
+        page = await login.submit(client_id="1", client_secret="2")
         await login.failure(KeyUnavailable)
     assert "The master key is missing." in page.text
 
@@ -432,13 +438,44 @@ async def test_a_vault_that_cannot_store_the_connection_is_told_in_the_page() ->
 
 async def test_an_interrupted_login_frees_the_port_at_once() -> None:
     async with logging_in(Endpoints(), client=None) as login:
-        home = await login.address()
+        home = await login.home()
         login.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await login.task
         with pytest.raises(httpx.ConnectError):
             await login.browser.get(home)
-    listen(int(home.removesuffix("/").rpartition(":")[2])).close()
+    listen(urlsplit(home).port or 0).close()
+
+
+async def test_the_page_stays_for_a_moment_after_a_login() -> None:
+    """For a browser that loads it again; whoever logged in is told at once."""
+    done = asyncio.Event()
+    async with logging_in(Endpoints(), on_login=lambda _result: done.set(), linger=0.5) as login:
+        url = await login.address()
+        first = await login.approve_at(url)
+        assert done.is_set()
+        again = await login.approve_at(url, code="another")
+        assert (again.status_code, again.text) == (200, first.text)
+        assert not login.task.done()
+        await login.task
+        with pytest.raises(httpx.ConnectError):
+            await login.approve_at(url)
+
+
+async def test_nobody_else_can_log_in_with_an_account_of_his_own() -> None:
+    endpoints = Endpoints()
+    async with logging_in(endpoints) as login, httpx.AsyncClient() as stranger:
+        state = query_of(await login.address())["state"]
+        home = await login.home()
+        origin = home.rpartition("/")[0]
+        for address in (f"{origin}/", home, f"{origin}/auth/callback/oauth?code=theirs&state={state}"):
+            answer = await stranger.get(address)
+            assert answer.status_code >= 400
+            assert "location" not in answer.headers
+        assert endpoints.asked == []
+        await login.approve_at(await login.address())
+        await login.task
+    assert endpoints.form("/api/oauth2/token")["code"] == "code-canary"
 
 
 async def test_a_given_key_needs_no_page() -> None:
@@ -464,11 +501,10 @@ async def test_a_given_key_needs_no_page() -> None:
 async def enter_key(opened: asyncio.Future[str]) -> str:
     """Enter a key in the page at the address that is opened; what the page shows then."""
     home = await opened
-    origin = home.removesuffix("/")
     async with httpx.AsyncClient() as browser:
-        guard = (await browser.get(home)).text.partition('name="guard" value="')[2].partition('"')[0]
-        form = {"guard": guard, "key": "key-canary"}
-        return (await browser.post(f"{origin}/key", data=form, headers={"Origin": origin})).text
+        await browser.get(home)
+        origin = home.rpartition("/")[0]
+        return (await browser.post(home, data={"key": "key-canary"}, headers={"Origin": origin})).text
 
 
 async def test_a_key_is_asked_for_in_the_page() -> None:

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 
 from oauth.errors import LoginFailed
 from oauth.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
+from oauth.page_door import Door
 from oauth.page_html import connected, notice
-from oauth.page_http import MAX_BODY, MAX_HEAD, Head, Refused, parse_head
+from oauth.page_http import COOKIE, MAX_BODY, MAX_HEAD, Head, Refused, parse_head
 from oauth.page_server import listen, serving
 from oauth.provider import OAuth2, Provider, StaticKey, parse_provider
 from vault.errors import StorageUnavailable
@@ -28,7 +29,9 @@ from vault.model import ClientRegistration, Connection, OAuthTokens
 ROOT = Path(__file__).parents[2]
 DISCORD = parse_provider((ROOT / "oauth/providers/discord.json").read_bytes(), "discord.json")
 STATE = "state-canary-0123456789"
-GUARD = "guard-canary-0123456789"
+SEAL = "seal-canary-0123456789"
+HOME = "/one-time-canary-0123456789"
+CALLBACK = "/auth/callback/oauth"
 SECRET = "client-secret-canary"
 CLIENT = ClientRegistration(client_id="1234567890", client_secret=SecretStr(SECRET))
 AUTHORIZE = "https://discord.com/oauth2/authorize"
@@ -59,7 +62,7 @@ class Answer:
 
 @dataclass
 class Served:
-    """A page under test, and a browser's way of talking to it."""
+    """A page under test, and a browser's way of talking to it: that in which the login began."""
 
     port: int
     callback: Brought[Code | Denied]
@@ -97,7 +100,7 @@ class Served:
         return await self.raw(self.head("POST", target, fields) + b"\r\n" + body.encode())
 
     def head(self, method: str, target: str, headers: dict[str, str]) -> bytes:
-        fields = {"host": self.authority, **headers}
+        fields = {"host": self.authority, "cookie": f"theme=dark; {COOKIE}={SEAL}", **headers}
         lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items() if value]
         return (f"{method} {target} HTTP/1.1\r\n" + "".join(lines)).encode()
 
@@ -130,7 +133,7 @@ async def login_page(
             authorize=lambda client: f"{AUTHORIZE}?client_id={client.client_id}",
             on_client=on_client,
             state=STATE,
-            guard=GUARD,
+            door=Door(HOME, SEAL, served.warnings.append),
             callback=callback,
             warn=served.warnings.append,
         )
@@ -145,24 +148,24 @@ def connection() -> Connection:
 
 
 def form(**changes: str) -> str:
-    fields = {"guard": GUARD, "client_id": "1234567890", "client_secret": SECRET, **changes}
+    fields = {"client_id": "1234567890", "client_secret": SECRET, **changes}
     return "&".join(f"{name}={value}" for name, value in fields.items())
 
 
 async def test_the_form_shows_the_steps_the_portal_and_the_exact_redirect_uri() -> None:
     async with login_page() as page:
-        answer = await page.get("/")
+        answer = await page.get(HOME)
     assert answer.status == 200
     assert f"<code>http://127.0.0.1:{page.port}/auth/callback/oauth</code>" in answer.body
     assert 'href="https://discord.com/developers/applications"' in answer.body
-    assert all(f'name="{name}"' in answer.body for name in ("client_id", "client_secret", "guard"))
+    assert all(f'name="{name}"' in answer.body for name in ("client_id", "client_secret"))
     for step in oauth2(DISCORD).client_setup_steps:
         assert step.replace("'", "&#x27;") in answer.body
 
 
 async def test_a_submitted_client_is_registered_and_the_browser_sent_on() -> None:
     async with login_page() as page:
-        answer = await page.post("/client", form())
+        answer = await page.post(HOME, form())
     assert (answer.status, answer.headers["location"]) == (303, f"{AUTHORIZE}?client_id=1234567890")
     assert page.registered == [CLIENT]
     assert SECRET not in answer.text
@@ -170,15 +173,15 @@ async def test_a_submitted_client_is_registered_and_the_browser_sent_on() -> Non
 
 async def test_blanks_around_pasted_values_are_dropped() -> None:
     async with login_page() as page:
-        await page.post("/client", form(client_id="+1234567890+", client_secret=f"%09{SECRET}%0A"))
+        await page.post(HOME, form(client_id="+1234567890+", client_secret=f"%09{SECRET}%0A"))
     assert page.registered == [CLIENT]
 
 
 async def test_a_client_can_be_corrected_until_the_provider_calls_back() -> None:
     async with login_page() as page:
-        await page.post("/client", form(client_id="wrong"))
-        assert (await page.get("/")).status == 200
-        await page.post("/client", form(client_id="right"))
+        await page.post(HOME, form(client_id="wrong"))
+        assert (await page.get(HOME)).status == 200
+        await page.post(HOME, form(client_id="right"))
     assert [client.client_id for client in page.registered] == ["wrong", "right"]
 
 
@@ -195,7 +198,7 @@ async def test_a_client_can_be_corrected_until_the_provider_calls_back() -> None
 )
 async def test_an_impossible_client_is_asked_for_again_without_echo(changes: dict[str, str]) -> None:
     async with login_page() as page:
-        answer = await page.post("/client", form(**changes))
+        answer = await page.post(HOME, form(**changes))
         assert not page.callback.taken
     assert answer.status == 400
     assert 'role="alert"' in answer.body
@@ -207,16 +210,16 @@ async def test_an_impossible_client_is_asked_for_again_without_echo(changes: dic
 async def test_a_public_client_is_not_asked_for_a_secret() -> None:
     auth = oauth2(DISCORD).model_copy(update={"client_auth": "none"})
     async with login_page(provider=DISCORD.model_copy(update={"auth": auth})) as page:
-        assert "client_secret" not in (await page.get("/")).body
-        await page.post("/client", f"guard={GUARD}&client_id=1")
+        assert "client_secret" not in (await page.get(HOME)).body
+        await page.post(HOME, "client_id=1")
     assert page.registered == [ClientRegistration(client_id="1")]
 
 
 async def test_with_a_known_client_the_page_only_sends_the_browser_on() -> None:
     async with login_page(known=True) as page:
-        answer = await page.get("/")
+        answer = await page.get(HOME)
         assert (answer.status, answer.headers["location"]) == (303, f"{AUTHORIZE}?client_id=1234567890")
-        assert (await page.post("/client", form())).status == 405
+        assert (await page.post(HOME, form())).status == 303
     assert page.registered == []
 
 
@@ -225,7 +228,7 @@ async def test_a_vault_that_cannot_store_the_client_ends_the_login_and_says_so()
         raise StorageUnavailable("the disk is full", "free some space")
 
     async with login_page(register=full) as page:
-        answer = await page.post("/client", form())
+        answer = await page.post(HOME, form())
         with pytest.raises(StorageUnavailable, match="the disk is full"):
             await page.callback.wait(1)
     assert "The disk is full." in answer.body
@@ -321,8 +324,8 @@ async def test_a_callback_before_a_client_was_entered_is_refused_and_spends_noth
 
 async def test_a_corrected_client_is_the_one_its_code_belongs_to() -> None:
     async with login_page() as page:
-        await page.post("/client", form(client_id="wrong"))
-        await page.post("/client", form())
+        await page.post(HOME, form(client_id="wrong"))
+        await page.post(HOME, form())
         asked = asyncio.create_task(page.get(f"/auth/callback/oauth?code=c&state={STATE}"))
         assert await page.callback.wait(5) == Code(CLIENT, SecretStr("c"))
     await asked
@@ -337,22 +340,33 @@ async def test_a_wrong_state_is_reported_in_the_terminal_once() -> None:
 
 async def test_the_state_is_consumed_by_its_first_use() -> None:
     async with login_page(known=True) as page:
-        first = asyncio.create_task(page.get(f"/auth/callback/oauth?code=one&state={STATE}"))
+        first = asyncio.create_task(page.get(f"{CALLBACK}?code=one&state={STATE}"))
         assert await page.callback.wait(5) == Code(CLIENT, SecretStr("one"))
-        replay = await page.get(f"/auth/callback/oauth?code=two&state={STATE}")
-        assert replay.status == 410
+        replay = asyncio.create_task(page.get(f"{CALLBACK}?code=two&state={STATE}"))
+        await asyncio.sleep(0.05)
+        assert not replay.done()
         page.callback.show(connection(), DISCORD)
         assert (await first).status == 200
+        assert await replay == await first
+        assert await page.callback.wait(1) == Code(CLIENT, SecretStr("one"))
 
 
-async def test_after_the_callback_nothing_is_served_any_more() -> None:
-    async with login_page(known=True) as page:
-        first = asyncio.create_task(page.get(f"/auth/callback/oauth?error=access_denied&state={STATE}"))
+async def test_after_the_callback_nothing_is_taken_any_more() -> None:
+    """The browser sees what came of it, however it asks; then the port is closed."""
+    async with login_page() as page:
+        await page.post(HOME, form())
+        asked = asyncio.create_task(page.get(f"{CALLBACK}?error=access_denied&state={STATE}"))
         await page.callback.wait(5)
-        assert (await page.get("/")).status == 410
-        assert (await page.post("/client", form())).status == 410
-    await first
-    assert page.registered == []
+        page.callback.show(connection(), DISCORD)
+        shown = await asked
+        for answer in (
+            await page.get(f"{CALLBACK}?error=access_denied&state={STATE}"),
+            await page.get(HOME),
+            await page.post(HOME, form(client_id="another")),
+        ):
+            assert (answer.status, answer.body) == (200, shown.body)
+        assert (await page.get("/")).status == 404
+    assert page.registered == [CLIENT]
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", page.port)
 
@@ -372,15 +386,15 @@ async def test_after_the_callback_nothing_is_served_any_more() -> None:
 )
 async def test_a_rebound_name_reads_nothing(host: str) -> None:
     async with login_page(known=True) as page:
-        answer = await page.get("/", host=host.format(port=page.port))
+        answer = await page.get(HOME, host=host.format(port=page.port))
     assert answer.status == 421
     assert "location" not in answer.headers
-    assert GUARD not in answer.text
+    assert STATE not in answer.text
 
 
 async def test_a_second_host_header_is_refused() -> None:
     async with login_page() as page:
-        head = page.head("GET", "/", {}) + b"Host: evil.example\r\n\r\n"
+        head = page.head("GET", HOME, {}) + b"Host: evil.example\r\n\r\n"
         assert (await page.raw(head)).status == 400
 
 
@@ -400,19 +414,9 @@ async def test_a_second_host_header_is_refused() -> None:
 )
 async def test_a_form_of_another_site_is_refused(headers: dict[str, str]) -> None:
     async with login_page() as page:
-        answer = await page.post("/client", form(), **headers)
+        answer = await page.post(HOME, form(), **headers)
     assert answer.status == 403
     assert page.registered == []
-
-
-@pytest.mark.parametrize("guard", ["", "foreign", GUARD + "x", GUARD[:-1], "%C3%BC"])
-async def test_a_form_without_this_logins_token_is_refused(guard: str) -> None:
-    async with login_page() as page:
-        answer = await page.post("/client", form(guard=guard))
-        assert (await page.post("/client", "client_id=1&client_secret=2")).status == 403
-    assert answer.status == 403
-    assert page.registered == []
-    assert SECRET not in answer.text
 
 
 @pytest.mark.parametrize("dest", ["iframe", "frame", "image", "script", "empty", "object"])
@@ -423,19 +427,19 @@ async def test_nothing_is_served_into_another_page(dest: str) -> None:
     assert answer.status == 403
 
 
-@pytest.mark.parametrize("target", ["/", "/client", "/nothing", "/auth/callback/oauth?state=wrong"])
+@pytest.mark.parametrize("target", [HOME, "/", "/nothing", "/auth/callback/oauth?state=wrong"])
 async def test_every_page_forbids_frames_scripts_caches_and_referrers(target: str) -> None:
     async with login_page() as page:
         answer = await page.get(target)
     assert answer.headers["x-frame-options"] == "deny"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == ("same-origin" if target == "/" else "no-referrer")
+    assert answer.headers["referrer-policy"] == ("same-origin" if target == HOME else "no-referrer")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
-    assert ("form-action 'self' https:" if target == "/" else "form-action 'none'") in policy
+    assert ("form-action 'self' https:" if target == HOME else "form-action 'none'") in policy
     assert not [name for name in answer.headers if name.startswith("access-control") or name == "server"]
     assert "<script" not in answer.body
 
@@ -443,14 +447,14 @@ async def test_every_page_forbids_frames_scripts_caches_and_referrers(target: st
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("GET", "/client", 405),
+        ("GET", "/", 404),
+        ("GET", "/client", 404),
         ("GET", "/favicon.ico", 404),
-        ("GET", "//", 404),
+        ("GET", f"/{HOME}", 404),
         ("GET", "/auth/callback/oauth/", 404),
-        ("HEAD", "/", 405),
-        ("OPTIONS", "/client", 405),
-        ("PUT", "/client", 405),
-        ("TRACE", "/", 405),
+        ("OPTIONS", HOME, 405),
+        ("PUT", HOME, 405),
+        ("TRACE", HOME, 405),
         ("GET", "http://127.0.0.1/", 400),
         ("get", "/", 400),
         ("GET", "/ü", 400),
@@ -461,16 +465,15 @@ async def test_only_the_known_methods_and_addresses_are_served(method: str, targ
         answer = await page.raw(page.head(method, target, {}) + b"\r\n")
     assert answer.status == status
     assert SECRET not in answer.text
-    assert GUARD not in answer.text
 
 
 async def test_a_huge_body_is_refused_before_it_is_read() -> None:
     async with login_page() as page:
-        answer = await page.post("/client", form(), content_length=str(MAX_BODY + 1))
-        endless = await page.post("/client", form(), content_length="9" * 19)
+        answer = await page.post(HOME, form(), content_length=str(MAX_BODY + 1))
+        endless = await page.post(HOME, form(), content_length="9" * 19)
         whole = form(padding="x" * (MAX_BODY - len(form()) - len("&padding=")))
         assert len(whole) == MAX_BODY
-        assert (await page.post("/client", whole)).status == 303
+        assert (await page.post(HOME, whole)).status == 303
     assert (answer.status, endless.status) == (413, 413)
 
 
@@ -487,28 +490,28 @@ async def test_a_huge_body_is_refused_before_it_is_read() -> None:
 )
 async def test_only_a_plain_form_with_a_length_is_read(headers: dict[str, str], status: int) -> None:
     async with login_page() as page:
-        assert (await page.post("/client", form(), **headers)).status == status
+        assert (await page.post(HOME, form(), **headers)).status == status
     assert page.registered == []
 
 
 async def test_a_get_has_no_body() -> None:
     async with login_page() as page:
-        assert (await page.get("/", content_length="0")).status == 200
-        assert (await page.get("/", content_length="1")).status == 400
+        assert (await page.get(HOME, content_length="0")).status == 200
+        assert (await page.get(HOME, content_length="1")).status == 400
 
 
 async def test_endless_headers_are_cut() -> None:
     async with login_page() as page:
-        answer = await page.raw(page.head("GET", "/", {"x": "y" * MAX_HEAD}) + b"\r\n")
+        answer = await page.raw(page.head("GET", HOME, {"x": "y" * MAX_HEAD}) + b"\r\n")
     assert answer.status == 431
 
 
 async def test_idle_and_broken_connections_hold_nothing_up() -> None:
     async with login_page() as page:
         idle = [await asyncio.open_connection("127.0.0.1", page.port) for _ in range(3)]
-        idle[0][1].write(b"GET / HT")
+        idle[0][1].write(b"GET /one HT")
         idle[1][1].close()
-        assert (await page.get("/")).status == 200
+        assert (await page.get(HOME)).status == 200
         started = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - started < 1
     for _, writer in idle:
@@ -549,7 +552,7 @@ def test_nobody_can_share_the_port() -> None:
 
 async def test_the_port_is_free_again_at_once() -> None:
     async with login_page() as page:
-        await page.get("/")
+        await page.get(HOME)
     listen(page.port).close()
 
 
@@ -580,7 +583,7 @@ async def key_page() -> AsyncIterator[tuple[Served, Brought[SecretStr]]]:
     with listen(0) as listener:
         key: Brought[SecretStr] = Brought("authsome login keyed")
         unused: Brought[Code | Denied] = Brought("")
-        routes = KeyRoutes(provider=KEYED, auth=KEYED.auth, guard=GUARD, key=key)
+        routes = KeyRoutes(provider=KEYED, auth=KEYED.auth, door=Door(HOME, SEAL, print), key=key)
         async with serving(listener, routes.answer):
             with key:
                 yield Served(listener.getsockname()[1], unused), key
@@ -588,23 +591,21 @@ async def key_page() -> AsyncIterator[tuple[Served, Brought[SecretStr]]]:
 
 async def test_a_static_key_is_taken_once_and_never_echoed() -> None:
     async with key_page() as (page, key):
-        shown = await page.get("/")
+        shown = await page.get(HOME)
         assert 'href="https://keyed.example/keys"' in shown.body
-        asked = asyncio.create_task(page.post("/key", f"guard={GUARD}&key=key-canary"))
+        asked = asyncio.create_task(page.post(HOME, "key=key-canary"))
         assert await key.wait(5) == SecretStr("key-canary")
-        assert (await page.get("/")).status == 410
+        again = asyncio.create_task(page.post(HOME, "key=another"))
         key.show(connection(), KEYED)
         answer = await asked
+        assert await again == answer
     assert (answer.status, "Keyed is connected" in answer.body) == (200, True)
     assert "key-canary" not in answer.text
 
 
-@pytest.mark.parametrize(
-    ("body", "status"), [("key=k", 403), ("guard=foreign&key=k", 403), (f"guard={GUARD}&key=a+b", 400)]
-)
-async def test_a_key_that_did_not_come_from_this_page_is_refused(body: str, status: int) -> None:
+async def test_an_impossible_key_is_asked_for_again_without_echo() -> None:
     async with key_page() as (page, key):
-        assert (await page.post("/key", body)).status == status
-        assert (await page.get("/key")).status == 405
-        assert (await page.get("/elsewhere")).status == 404
+        answer = await page.post(HOME, "key=key-canary+b")
         assert not key.taken
+    assert answer.status == 400
+    assert "key-canary" not in answer.text
