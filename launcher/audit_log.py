@@ -1,4 +1,8 @@
-"""The audit: one JSON line for each decision, in files that are rotated by size."""
+"""The audit: JSON lines about decisions, in files that are rotated by size.
+
+A run has its share of them (`launcher.audit_share`). Of a file that is dropped, the lines about credentials
+that were handed out are kept apart, so that nothing else pushes them out.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -15,8 +19,10 @@ from typing import Final, Literal, get_args
 from pydantic import AwareDatetime, BaseModel, Field
 
 from launcher import report
+from launcher.audit_share import Entry, Share
 from launcher.render import utc
 from launcher.runs import locked
+from proxy.audit import DECISION_CIRCUIT, DECISION_EXPORT, DECISION_INJECT
 from proxy.model import Event, Reason
 from vault.model import ConnectionKey
 
@@ -30,6 +36,17 @@ MAX_BYTES: Final = 5_000_000
 
 KEPT_FILES: Final = 5
 """Older files, `audit.1.jsonl` being the youngest. With the current one, 30 MB at most."""
+
+USED: Final = "used.jsonl"
+"""The lines about credentials that were handed out, of files that were dropped; rotated likewise."""
+
+MOST_BYTES: Final = 2 * (1 + KEPT_FILES) * MAX_BYTES
+"""Of the whole audit."""
+
+_HANDED_OUT: Final = tuple(
+    f'"decision": "{decision}"'.encode() for decision in (DECISION_INJECT, DECISION_EXPORT, DECISION_CIRCUIT)
+)
+"""One of them is in every such line, and in no other: within a text of JSON its quotes would be escaped."""
 
 KeptReason = Literal[Reason.LOGIN_NEEDED, Reason.CREDENTIAL_DEAD]
 """Why a request was answered in the place of the provider, which was not asked."""
@@ -49,6 +66,8 @@ class KeptBack:
     reason: KeptReason
     at: float
     """Seconds since the epoch."""
+    count: int = 1
+    """How many requests it stands for."""
 
 
 class _Line(BaseModel):
@@ -60,9 +79,10 @@ class _Line(BaseModel):
     connection: str
     decision: Literal["refuse"]
     reason: KeptReason
+    count: int = Field(default=1, ge=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuditLog:
     """Takes the events of one run. Several processes may write to one folder, which must exist."""
 
@@ -71,22 +91,31 @@ class AuditLog:
     profile: str
     now: Callable[[], float]
     max_bytes: int = MAX_BYTES
+    share: Share = field(default_factory=Share)
+    _failed: bool = False
+    _unwritten: list[Entry] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
-        """Keep an event. Raises: OSError."""
-        line = json.dumps(_fields(event, self.run, self.profile, self.now())).encode() + b"\n"
+        """Keep an event, if only in a sum that is written later. Raises: OSError."""
+        now = self.now()
+        # After a failure each event is written, until one is: what cannot be told must not seem to be kept.
+        self._write([Entry(event)] if self._failed else self.share.take(event, now), now)
+
+    def finish(self) -> None:
+        """Write the sums that are left, at the end of the run. Raises: OSError."""
+        now = self.now()
+        self._write(self.share.rest(now), now)
+
+    def _write(self, entries: Sequence[Entry], now: float) -> None:
+        entries = [*self._unwritten, *entries]
+        if not entries:
+            return
+        lines = [json.dumps(_line(entry, self.run, self.profile, now)).encode() + b"\n" for entry in entries]
+        self._failed, self._unwritten = True, [entry for entry in entries if entry.count > 1]
         with locked(self.folder / LOCK):  # no line goes to a file while it is rotated
-            current = self.folder / CURRENT
-            if _size(current) + len(line) > self.max_bytes:
-                _rotate(self.folder)
-            size = _size(current)
-            descriptor = os.open(current, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                if os.write(descriptor, line) < len(line):  # the disk is full
-                    os.ftruncate(descriptor, size)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(current))
-            finally:
-                os.close(descriptor)
+            for line in lines:
+                _append(self.folder, CURRENT, line, self.max_bytes)
+        self._failed, self._unwritten = False, []
 
 
 def read_audit(folder: Path) -> list[str]:
@@ -128,6 +157,22 @@ def answered_locally(count: int) -> str:
     return f"{'1 request was' if count == 1 else f'{count} requests were'} answered locally"
 
 
+def reach(folder: Path) -> float | None:
+    """When the oldest decision that is kept was made, in seconds since the epoch; None where there is none.
+
+    Raises: OSError.
+    """
+    if not folder.is_dir():
+        return None
+    with locked(folder / LOCK):
+        for path in _files(folder):
+            with path.open("rb") as file:
+                for line in file:
+                    if (text := _whole(line)) is not None:
+                        return datetime.fromisoformat(str(json.loads(text)["time"])).timestamp()
+    return None
+
+
 def _marked(path: Path) -> list[bytes]:
     with path.open("rb") as file:
         return [line for line in file if any(mark in line for mark in _MARKS)]
@@ -140,7 +185,7 @@ def _kept_back(text: bytes) -> KeptBack | None:
         key = ConnectionKey(line.profile, line.provider, line.connection)
     except ValueError:  # a ValidationError is one
         return None
-    return KeptBack(key, line.reason, line.time.timestamp())
+    return KeptBack(key, line.reason, line.time.timestamp(), line.count)
 
 
 def _whole(line: bytes) -> str | None:
@@ -151,6 +196,12 @@ def _whole(line: bytes) -> str | None:
     except (ValueError, RecursionError):  # a UnicodeDecodeError is the first
         return None
     return text if isinstance(entry, dict) and entry.keys() >= _NAMES else None
+
+
+def _line(entry: Entry, run: str, profile: str, now: float) -> dict[str, str | int | None]:
+    """The members of a line; `count` stands in those of sums alone."""
+    fields = _fields(entry.event, run, profile, now)
+    return fields if entry.count == 1 else fields | {"count": entry.count}
 
 
 def _fields(event: Event, run: str, profile: str, now: float) -> dict[str, str | int | None]:
@@ -175,16 +226,37 @@ _NAMES: Final = _fields(Event("", "", "", ""), "", "", 0).keys()
 
 def _files(folder: Path) -> list[Path]:
     """Those that exist, the oldest first."""
-    names = [_older(number) for number in range(KEPT_FILES, 0, -1)] + [CURRENT]
+    names = [*reversed(_family(USED)), *reversed(_family(CURRENT))]
     return [path for name in names if (path := folder / name).exists()]
 
 
-def _older(number: int) -> str:
-    return f"audit.{number}.jsonl"
+def _family(name: str) -> list[str]:
+    """The files that `name` is rotated through, the youngest first."""
+    stem = name.removesuffix(".jsonl")
+    return [name, *(f"{stem}.{number}.jsonl" for number in range(1, KEPT_FILES + 1))]
 
 
-def _rotate(folder: Path) -> None:
-    names = [CURRENT, *(_older(number) for number in range(1, KEPT_FILES + 1))]
+def _append(folder: Path, name: str, text: bytes, max_bytes: int) -> None:
+    path = folder / name
+    if _size(path) + len(text) > max_bytes:
+        _rotate(folder, name, max_bytes)
+    size = _size(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.write(descriptor, text) < len(text):  # the disk is full
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def _rotate(folder: Path, name: str, max_bytes: int) -> None:
+    names = _family(name)
+    if name == CURRENT and (oldest := folder / names[-1]).exists():
+        with oldest.open("rb") as file:
+            kept = b"".join(line for line in file if any(mark in line for mark in _HANDED_OUT))
+        if kept:
+            _append(folder, USED, kept, max_bytes)
     for younger, older in reversed(list(itertools.pairwise(names))):
         if (folder / younger).exists():
             (folder / younger).replace(folder / older)

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from launcher.app import App
+from launcher.audit_log import MOST_BYTES, reach
 from launcher.doctor_circuits import circuits
 from launcher.errors import LauncherError
 from launcher.finding import Finding, State
@@ -24,6 +25,7 @@ from launcher.isolation.levels import FALLBACKS
 from launcher.isolation.model import Level
 from launcher.isolation.probe import Fails, Probe, Works
 from launcher.isolation.steps import Step
+from launcher.render import utc
 from launcher.settings import RUN_VARIABLE
 from launcher.startup import PACKAGES
 from launcher.vault_admin import described_key
@@ -34,7 +36,7 @@ from vault.errors import LoosePermissions, VaultError
 from vault.files import require_private
 from vault.slot import Source
 
-MITMPROXY: Final = "12.2."
+MITMPROXY: Final = "12.3."
 """How the version begins that the proxy was written for: it leans on what promises no stability."""
 
 HEAVY: Final = ("mitmproxy", "cryptography", "pydantic", "httpx")
@@ -119,6 +121,17 @@ def libraries_finding(folders: Iterable[Path]) -> Finding:
         f"{len(linked)} of {len(found)} have other names (hard links), by which a program could change them",
         "install authsome with copies, such as with 'uv tool install --link-mode copy'",
     )
+
+
+def _audit(app: App) -> Iterator[Finding]:
+    if app.environ.get(RUN_VARIABLE):
+        return
+    try:
+        since = reach(app.settings.audit_folder)
+    except OSError:
+        return  # the finding about the circuits says it
+    kept = "holds nothing yet" if since is None else f"reaches back to {utc(since)}"
+    yield Finding("audit", State.OK, f"{kept}; {MOST_BYTES // 1_000_000} MB are kept at most")
 
 
 def _folder(package: str) -> Path | None:
@@ -223,5 +236,11 @@ def proxy_finding(app: App) -> Finding:
     return Finding("upstream proxy", State.OK, f"HTTPS_PROXY: {urlsplit(url).netloc.rpartition('@')[2]}")
 
 
-SECTIONS: Final[tuple[Callable[[App], Iterator[Finding]], ...]] = (_program, _files, circuits, _network)
+SECTIONS: Final[tuple[Callable[[App], Iterator[Finding]], ...]] = (
+    _program,
+    _files,
+    circuits,
+    _audit,
+    _network,
+)
 """What is looked at, in this order; one more section is one more function here."""

@@ -67,7 +67,8 @@ def circuit_findings(
 
 def _circuit_finding(key: ConnectionKey, requests: Sequence[KeptBack], certain: bool) -> Finding:
     last = requests[-1]
-    text = f"{key}: {answered_locally(len(requests))}, last at {utc(last.at)}: {last.reason}"
+    told = answered_locally(sum(request.count for request in requests))
+    text = f"{key}: {told}, last at {utc(last.at)}: {last.reason}"
     unless = "" if certain else "unless you have logged in since, "
     return Finding("circuit", State.WARNING, text, f"{unless}run '{_command(key, last.reason)}'")
 

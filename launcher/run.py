@@ -157,6 +157,7 @@ def _keep_sums(audit: AuditLog, circuits: Iterable[CircuitState]) -> None:
     try:
         for circuit in circuits:
             audit(_told(circuit))
+        audit.finish()
     except OSError as error:  # the program's status counts for more
         report.warning(f"cannot write to the audit: {(error.strerror or 'not possible').lower()}")
 

@@ -11,6 +11,9 @@ DECISION_INJECT: Final = "inject"
 DECISION_PASS: Final = "pass"  # noqa: S105  (a decision, not a password)
 DECISION_REFUSE: Final = "refuse"
 DECISION_TUNNEL: Final = "tunnel"
+DECISION_EXPORT: Final = "export"
+"""Not about a request: the credential itself was handed out."""
+
 DECISION_CIRCUIT: Final = "circuit"
 """Not about one request: why a run kept requests of a connection from the provider, and how many."""
 

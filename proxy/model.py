@@ -183,7 +183,7 @@ class Event:
     path: str
     """Without its query; long segments, which may be secrets of the provider's, are cut."""
     decision: str
-    """`inject`, `pass`, `refuse` or `tunnel`; `circuit` for the sum of a run, about no single request."""
+    """`inject`, `pass`, `refuse` or `tunnel`; about no single request are `export` and `circuit`."""
     connection: str | None = None
     reason: str | None = None
     status: int | None = None

@@ -30,6 +30,7 @@ KNOWS_MITMPROXY: Final = frozenset({"proxy/addon.py", "proxy/handler.py", "proxy
 
 PURE: Final = frozenset(
     {
+        "launcher/audit_share.py",
         "launcher/choose.py",
         "launcher/describe.py",
         "launcher/environment.py",

@@ -45,6 +45,8 @@ def command(session: Session, as_json: bool, limit: int) -> None:
 
 def _row(entry: dict[str, object]) -> tuple[str, ...]:
     connection = f"{entry['provider']}/{entry['connection']}" if entry.get("provider") else ""
+    if count := entry.get("count"):
+        entry = {**entry, "path": f"({count} requests)"}
     rest = ("method", "host", "path", "decision", "reason", "status")
     return (
         str(entry["time"]),

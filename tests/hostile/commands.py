@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.e2e.hostile import DISCORD, absolute
 from tests.hostile.machine import files
 from tests.isolation.attacks import VAULT
 
@@ -118,6 +119,17 @@ def moved_home() -> bytes:
         shutil.rmtree("moved")
 
 
+def flooded_audit() -> bytes:
+    """More refused requests than a run has lines for, to push out what it and others did before."""
+    if os.environ["LEVEL"] != "none":
+        return b"absent"  # the audit cannot be read from here, so that nothing could be told
+    for _ in range(2300):
+        absolute(f"http://{DISCORD}/x", DISCORD)
+    lines = ask("audit", "--json", "--limit", "0").decode().splitlines()
+    mine = [line for line in lines if json.loads(line)["run"] == os.environ["AUTHSOME_RUN"]]
+    return b"\n".join(line.encode() for line in mine[-9:]) if len(mine) > 2100 else b""
+
+
 ATTACKS: tuple[Callable[[], bytes], ...] = (
     export,
     export_without_mark,
@@ -130,4 +142,5 @@ ATTACKS: tuple[Callable[[], bytes], ...] = (
     forged_provider,
     agreed_provider,
     moved_home,
+    flooded_audit,
 )

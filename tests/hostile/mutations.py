@@ -343,6 +343,11 @@ WIRE: Final = (
         ("forged_provider",),
     ),
     Mutation(
+        "a run has its share of the audit",
+        ("launcher/audit_log.py", "self.share.take(event, now)", "[Entry(event)]"),
+        ("flooded_audit",),
+    ),
+    Mutation(
         "nothing is exported inside of a run",
         ("launcher/commands/export.py", "if RUN_VARIABLE in os.environ:", "if False:"),
         ("export",),

@@ -125,6 +125,7 @@ PROGRAMS: Final = {
     "forged_provider": NOTHING,
     "agreed_provider": LEAKS,
     "moved_home": LEAKS,
+    "flooded_audit": row(_b, _n, _n, _n),
     "path_socket": OPENS,
     "abstract_socket": OPENS,
     "keyring_daemon": LEAKS,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,15 @@ import pytest
 from launcher.audit_log import (
     CURRENT,
     KEPT_FILES,
+    USED,
     AuditLog,
     KeptBack,
     answered_locally,
+    reach,
     read_audit,
     read_kept_back,
 )
+from launcher.audit_share import Limit, Share
 from proxy.model import Event, Reason
 from tests.launcher.cli import ROOT
 from vault.model import ConnectionKey
@@ -292,3 +296,94 @@ def test_of_an_audit_without_damage_nothing_is_told(
 )
 def test_one_request_was_and_several_were_answered(count: int, said: str) -> None:
     assert answered_locally(count) == f"{said} answered locally"
+
+
+REFUSED: Final = Event("GET", "discord.com", "/x", "refuse", "discord/work", Reason.NOT_PERMITTED, 403)
+
+
+def test_a_program_cannot_push_out_what_it_and_others_did(tmp_path: Path) -> None:
+    """126,000 refused requests once rolled all files over, other runs' lines too."""
+    other = log(tmp_path / "audit")
+    other.run = "other"
+    for event in (EVENT, Event("CONNECT", "example.org", "", "tunnel"), REFUSED):
+        other(event)
+    hostile = log(tmp_path / "audit")
+    hostile(EVENT)
+    for number in range(126_000):
+        hostile(Event("GET", f"h{number % 500}", f"/{number}", "refuse", None, Reason.NOT_PERMITTED, 403))
+    hostile.finish()
+    lines = [json.loads(line) for line in read_audit(tmp_path / "audit")]
+    assert [line["decision"] for line in lines if line["run"] == "other"] == ["inject", "tunnel", "refuse"]
+    assert [line["path"] for line in lines if line["decision"] == "inject"] == [EVENT.path] * 2
+    mine = [line for line in lines if line["run"] == "r1" and line["decision"] == "refuse"]
+    assert sum(line.get("count", 1) for line in mine) == 126_000
+    assert len(list((tmp_path / "audit").glob("*.jsonl"))) == 1
+
+
+def test_requests_with_a_credential_push_out_no_other_runs_either(tmp_path: Path) -> None:
+    other = log(tmp_path / "audit", max_bytes=500_000)
+    other.run = "other"
+    other(EVENT)
+    hostile = log(tmp_path / "audit", max_bytes=500_000)
+    for _ in range(100_000):
+        hostile(EVENT)
+    hostile.finish()
+    lines = [json.loads(line) for line in read_audit(tmp_path / "audit")]
+    assert lines[0]["run"] == "other"
+    assert sum(line.get("count", 1) for line in lines) == 100_001
+
+
+def test_what_carried_a_credential_is_pushed_out_by_nothing_that_did_not(tmp_path: Path) -> None:
+    audit = log(tmp_path / "audit", max_bytes=1000)
+    told = [
+        EVENT,
+        Event("", "", "", "export", "discord/work"),
+        Event("", "", "", "circuit", "discord/work", "x"),
+    ]
+    for event in told:
+        audit(event)
+    for number in range(1000):  # of many runs, each within its share
+        audit(Event("GET", "h", f'/"decision": "inject"/{number}', "pass"))
+    lines = [json.loads(line) for line in read_audit(tmp_path / "audit")]
+    assert [line["decision"] for line in lines][:4] == ["inject", "export", "circuit", "pass"]
+    assert len([line for line in lines if line["decision"] != "pass"]) == 3
+    assert sum(path.stat().st_size for path in (tmp_path / "audit").glob("*.jsonl")) < 7 * 1000
+    assert stat.S_IMODE((tmp_path / "audit" / USED).stat().st_mode) == 0o600
+
+
+def test_sums_of_requests_that_were_kept_from_a_provider_are_counted(tmp_path: Path) -> None:
+    assert kept(tmp_path, json.dumps(LINE | {"count": 90}) + "\n") == [
+        KeptBack(KEY, DEAD, 1_800_000_000.0, 90)
+    ]
+    assert kept(tmp_path, json.dumps(LINE | {"count": -1}) + "\n") == []
+
+
+def test_a_sum_that_could_not_be_written_is_not_lost_and_nothing_seems_kept_meanwhile(tmp_path: Path) -> None:
+    audit = log(tmp_path / "audit")
+    audit.share = Share(other=Limit(0, 1e9), injected=Limit(0, 1e9))
+    for _ in range(99):
+        audit(REFUSED)
+    (tmp_path / "audit" / CURRENT).mkdir()
+    for event in (REFUSED, EVENT, EVENT):
+        with pytest.raises(OSError, match="directory"):
+            audit(event)
+    (tmp_path / "audit" / CURRENT).rmdir()
+    audit(EVENT)
+    lines = [json.loads(line) for line in read_audit(tmp_path / "audit")]
+    assert [(line["decision"], line.get("count")) for line in lines] == [("refuse", 100), ("inject", None)]
+
+
+def test_how_far_back_the_audit_reaches_is_known(tmp_path: Path) -> None:
+    assert reach(tmp_path / "audit") is None
+    times = iter(range(1000))
+    audit = AuditLog(log(tmp_path / "audit").folder, "r1", "team", lambda: float(next(times)), 1000)
+    assert reach(tmp_path / "audit") is None
+    audit(EVENT)
+    audit(REFUSED)
+    assert reach(tmp_path / "audit") == 0.0
+    for _ in range(100):
+        audit(REFUSED)
+    assert reach(tmp_path / "audit") == 0.0
+    (tmp_path / "audit" / USED).unlink()
+    oldest = json.loads(read_audit(tmp_path / "audit")[0])["time"]
+    assert reach(tmp_path / "audit") == datetime.fromisoformat(oldest).timestamp() > 1

@@ -292,10 +292,10 @@ def test_libraries_with_another_name_are_a_warning(tmp_path: Path) -> None:
 def test_the_version_of_mitmproxy_is_the_one_that_is_installed_with_authsome() -> None:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (requirement,) = (line for line in wanted if line.startswith("mitmproxy"))
-    assert requirement == f"mitmproxy>={MITMPROXY.removesuffix('.')},<12.3"
+    assert requirement == f"mitmproxy>={MITMPROXY}1,<12.4"
     assert mitmproxy_finding(version("mitmproxy")).state is State.OK
-    assert mitmproxy_finding("12.3.0").state is State.PROBLEM
-    assert mitmproxy_finding("12.20.0").state is State.PROBLEM
+    assert mitmproxy_finding("12.2.0").state is State.PROBLEM
+    assert mitmproxy_finding("12.30.0").state is State.PROBLEM
 
 
 def test_a_home_that_is_a_file_or_has_an_open_folder_in_it_is_a_problem(tmp_path: Path) -> None:
