@@ -381,7 +381,7 @@ def _measure(flow: http.HTTPFlow) -> Target:
         # The context verifies: an established connection is a verified one.
         upstream_verified=tls_on_both and server.error is None,
         authority=request.authority,
-        method=request.method,
+        method=request.data.method.decode("latin-1"),  # as it is sent on: `request.method` is in capitals
         path=request.path,
         headers=tuple(request.headers.fields),
     )

@@ -4,6 +4,7 @@ Pure, and the only place where that question is answered. Everything ambiguous r
 
 | measured                                        | decision                        |
 |-------------------------------------------------|---------------------------------|
+| method that is no token                         | refuse: method                  |
 | cleartext, slot without a placeholder           | pass                            |
 | cleartext to a rule's host, placeholder in slot | refuse: cleartext               |
 | NUL, CR or LF inside a header                   | refuse: malformed-header        |
@@ -15,6 +16,7 @@ Pure, and the only place where that question is answered. Everything ambiguous r
 | the slot's header twice, or two slots filled    | refuse: duplicate-slot          |
 | more header bytes than MAX_HEADERS              | refuse: too-large               |
 | placeholder in a slot, and an Upgrade           | refuse: method                  |
+| placeholder in a slot, and a transfer coding    | refuse: malformed-header        |
 | placeholder in a slot, path in doubt            | refuse: ambiguous-path          |
 | placeholder is the whole value of one slot      | inject, unless the path forbids |
 | anything else                                   | pass                            |
@@ -29,7 +31,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, assert_never
-from urllib.parse import unquote_to_bytes
 
 from proxy import slots
 from proxy.hosts import canonical_host, parse_authority
@@ -43,7 +44,8 @@ from proxy.model import (
     Rule,
     Target,
 )
-from proxy.permits import OVERRIDING_METHOD, OVERRIDING_PATH, fits, has_header, permitted
+from proxy.paths import is_barred, readings
+from proxy.permits import OVERRIDING_METHOD, OVERRIDING_TARGET, has_header, permitted
 from proxy.slots import Content
 
 ECHOING_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
@@ -54,16 +56,14 @@ MAX_HEADERS: Final = 64 * 1024
 
 _PLACEHOLDER: Final = PLACEHOLDER.encode()
 _BROKEN = re.compile(rb"[\x00\r\n]")
-_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_AMBIGUOUS = re.compile(
-    rb"""\\|[\x00-\x1f\x7f]|/\.{1,2}\ *(?=/|;|$)
-    |%(?:[Uu][0-9A-Fa-f]{2})?[0-9A-Fa-f]{2}  # `%u0074` is an escape to IIS""",
-    re.VERBOSE,
-)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What a method is made of (RFC 9110 sections 5.6.2 and 9.1)."""
 
 
 def decide(rules: Sequence[Rule], target: Target) -> Decision:
     """Inject, pass through or refuse, from the run's rules and what was measured of one request."""
+    if not _TOKEN.fullmatch(target.method):
+        return _refuse(Reason.METHOD, "the method is not one that HTTP has a name for")
     if target.scheme != "https":
         return _decide_cleartext(rules, target)
     mine = [rule for rule in rules if rule.origin == target.origin]
@@ -129,36 +129,28 @@ def _use_refusal(rule: Rule, target: Target) -> Refuse | None:
     if slots.values(target.headers, b"upgrade"):
         # What follows a switch has no frames that are known here, and could not be searched.
         return _refuse(Reason.METHOD, "a credential is not sent with a protocol upgrade")
-    path = comparable_path(target.path)
-    if path is None or has_header(target.headers, OVERRIDING_PATH):
+    if any(
+        coding.strip(b" \t").lower() != b"chunked"
+        for coding in slots.values(target.headers, b"transfer-encoding")
+    ):
+        return _refuse(Reason.MALFORMED_HEADER, "a credential goes in no other transfer coding than chunked")
+    paths = readings(target.path)
+    if not paths:
         return _refuse(Reason.AMBIGUOUS_PATH, "servers could read this path differently")
-    if any(fits(never.lower(), path.lower()) for never in rule.never_paths):
+    if has_header(target.headers, OVERRIDING_TARGET):
+        return _refuse(
+            Reason.AMBIGUOUS_PATH, "a header names another host or path, which servers could go by"
+        )
+    if any(is_barred(never, path) for never in rule.never_paths for path in paths):
         return _refuse(Reason.TOKEN_ENDPOINT, "a credential is never sent to a token endpoint")
     if not any(rule.permits):
         return None
     if has_header(target.headers, OVERRIDING_METHOD):
         return _refuse(Reason.NOT_PERMITTED, "a header that overrides the method is not forwarded")
-    if not permitted(rule.permits, target.method, path):
+    if not permitted(rule.permits, target.method, paths):
         limits = "; ".join(permit.text for group in rule.permits for permit in group)
         return _refuse(Reason.NOT_PERMITTED, f"{rule.connection} is limited to: {limits}")
     return None
-
-
-def comparable_path(target: str) -> str | None:
-    """The path of a request target as it is compared, or None where servers could disagree on it.
-
-    Without query and parameters, percent-decoded once, without spaces at a segment's end; a final slash
-    means nothing to `proxy.permits`. An encoded slash, a percent sign that begins no escape, an escape that
-    is left after decoding, a backslash, a dot segment, a segment with nothing but parameters or a control
-    character is read in more than one way by the servers in use.
-    """
-    raw = target.encode(errors="surrogateescape").partition(b"?")[0]
-    decoded = unquote_to_bytes(raw)
-    plain = b"/".join(segment.partition(b";")[0].rstrip(b" ") for segment in decoded.split(b"/"))
-    in_doubt = b"#" in raw or _NO_ESCAPE.search(raw) or _AMBIGUOUS.search(decoded) or b"//" in plain
-    if in_doubt or decoded.count(b"/") != raw.count(b"/"):
-        return None
-    return plain.decode("latin-1")
 
 
 def _refuse(reason: Reason, message: str, status: int = 403) -> Refuse:

@@ -59,6 +59,7 @@ PURE: Final = frozenset(
         "proxy/decode.py",
         "proxy/hosts.py",
         "proxy/model.py",
+        "proxy/paths.py",
         "proxy/permits.py",
         "proxy/policy.py",
         "proxy/scrub.py",

@@ -42,6 +42,12 @@ SOME_BODIES: Final = (
     "return expected_http_body_size(request, response) != 0",
     "return response.status_code >= 200",
 )
+PATHS: Final = "proxy/paths.py"
+WHOLE_SEGMENTS: Final = (
+    PATHS,
+    "return have.startswith(want) and not _GOES_ON.match(have, len(want))",
+    "return have == want",
+)
 ONLY_ME: Final = ("--allow", "GET /api/*/users/@me")
 
 
@@ -135,51 +141,104 @@ WIRE: Final = (
     ),
     Mutation(
         "a credential never goes to a token endpoint",
-        (POLICY, "if any(fits(never.lower(), path.lower()) for never in rule.never_paths):", "if False:"),
+        (
+            POLICY,
+            "if any(is_barred(never, path) for never in rule.never_paths for path in paths):",
+            "if False:",
+        ),
         endpoints("/api/oauth2/token"),
     ),
     Mutation(
         "paths compare without case",
-        (
-            POLICY,
-            "if any(fits(never.lower(), path.lower()) for never in rule.never_paths):",
-            "if any(fits(never, path) for never in rule.never_paths):",
-        ),
+        (PATHS, '.encode("ascii", "ignore").decode().lower()', '.encode("ascii", "ignore").decode()'),
         endpoints("/api/OAuth2/Token"),
     ),
     Mutation(
         "the token endpoints of every version are known",
-        ("proxy/permits.py", 'want in ("*", have)', "want == have"),
+        (PATHS, "tail = wanted[-2:]", "tail = ()"),
         endpoints("/api/v10/oauth2/token", "/api/v11/oauth2/token"),
+        given=(PATHS, 'want == "*" or', ""),
     ),
     Mutation(
         "paths that can be read in two ways are refused",
-        (POLICY, "if in_doubt or", "if False and"),
+        (PATHS, "if in_doubt or", "if False and"),
         (*endpoints("/api/oauth2//token", "/api/./oauth2/token"), *limits("dots")),
     ),
     Mutation(
         "paths compare without parameters",
         (
-            POLICY,
-            'plain = b"/".join(segment.partition(b";")[0].rstrip(b" ") for segment in decoded.split(b"/"))',
-            "plain = decoded",
+            PATHS,
+            'return "/".join(segment.partition(";")[0].strip() for segment in text.split("/"))',
+            "return text",
         ),
         endpoints("/api/oauth2/token;x", "/api/oauth2/token%20"),
+        given=WHOLE_SEGMENTS,
     ),
     Mutation(
         "paths compare without a final slash",
         (
-            "proxy/permits.py",
+            PATHS,
             'return tuple(path.strip("/").split("/")) if path.strip("/") else ()',
             'return tuple(path[1:].split("/"))',
         ),
         endpoints("/api/oauth2/token/"),
+        given=(
+            PATHS,
+            "return any(_alike(tail, given[at : at + 2]) for at in range(len(given) - 1))",
+            "return _alike(tail, given[-2:])",
+        ),
+    ),
+    Mutation(
+        "what begins like a barred path is barred",
+        WHOLE_SEGMENTS,
+        endpoints(*(f"/api/oauth2/token{end}" for end in ("%3f", "%23", ".", ".json"))),
+    ),
+    Mutation(
+        "two segments of a barred path are enough",
+        (PATHS, "tail = wanted[-2:]", "tail = ()"),
+        endpoints("/oauth2/token", "/api/x/oauth2/token", "/api/oauth2/token/x"),
+    ),
+    Mutation(
+        "letters compare in one form",
+        (PATHS, 'unicodedata.normalize("NFKD", segment).encode("ascii", "ignore").decode()', "segment"),
+        endpoints("/api/oauth2/to%e2%80%8bken"),
+    ),
+    Mutation(
+        "paths are UTF-8",
+        (PATHS, "unquote_to_bytes(raw).decode()", 'unquote_to_bytes(raw).decode("latin-1")'),
+        endpoints("/api/oauth2%c0%aftoken"),
     ),
     Mutation(
         "a run keeps to its limits",
-        (POLICY, "if not permitted(rule.permits, target.method, path):", "if False:"),
+        (POLICY, "if not permitted(rule.permits, target.method, paths):", "if False:"),
         limits("other path", "other method"),
         options=ONLY_ME,
+    ),
+    Mutation(
+        "every reading of a path is permitted",
+        (
+            POLICY,
+            "permitted(rule.permits, target.method, paths)",
+            "permitted(rule.permits, target.method, paths[:1])",
+        ),
+        limits("encoded query for a segment"),
+        options=ONLY_ME,
+    ),
+    Mutation(
+        "methods compare as they are sent",
+        (ADDON, 'method=request.data.method.decode("latin-1"),', "method=request.method,"),
+        limits("method in small letters"),
+        options=ONLY_ME,
+    ),
+    Mutation(
+        "methods are tokens",
+        (POLICY, "if not _TOKEN.fullmatch(target.method):", "if False:"),
+        inside("escape in the method", "semicolon in the method", "byte in the method"),
+    ),
+    Mutation(
+        "a body is in no other coding than chunks",
+        (POLICY, 'coding.strip(b" \\t").lower() != b"chunked"', "False"),
+        inside("packed chunks"),
     ),
     Mutation(
         "headers that override the method are not forwarded",
@@ -189,12 +248,16 @@ WIRE: Final = (
     ),
     Mutation(
         "headers that override the path are not forwarded",
-        (POLICY, "if path is None or has_header(target.headers, OVERRIDING_PATH):", "if path is None:"),
-        inside("path in a header", "path in another header"),
+        (POLICY, "if has_header(target.headers, OVERRIDING_TARGET):", "if False:"),
+        inside("path in a header", "path in another header", "X-Forwarded-Prefix header", "Forwarded header"),
     ),
     Mutation(
         "headers are read as CGI reads them",
-        ("proxy/permits.py", 'name.lower().replace(b"_", b"-") in names', "name.lower() in names"),
+        (
+            "proxy/permits.py",
+            'names.fullmatch(_SIGN.sub(b"-", name.lower()))',
+            "names.fullmatch(name.lower())",
+        ),
         inside("path in another header"),
     ),
     Mutation(

@@ -196,8 +196,6 @@ PASSED: Final = {
     "inside: old version": "used",
     "inside: part of an answer": "used",
     "inside: token in a longer value": "harmless",
-    # A path with an encoded question mark is one segment to every server in use, and no token endpoint.
-    "endpoint: /api/oauth2/token%3f": "used",
     "another port": "harmless",
     "clear: evil, host discord": "harmless",
     "clear: in a tunnel": "cut",

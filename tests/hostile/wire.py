@@ -177,6 +177,21 @@ INSIDE = {
     "upgrade": _inside("Upgrade: websocket\r\n"),
     "path in a header": _inside("X-Original-URL: /api/oauth2/token\r\n"),
     "path in another header": _inside("X_Rewrite_URL: /api/oauth2/token\r\n"),
+    **{
+        f"{name} header": _inside(f"{name}: /api/oauth2/token\r\n")
+        for name in (
+            "X-Original-URI",
+            "X-Forwarded-Host",
+            "X-Forwarded-Prefix",
+            "X-Envoy-Original-Path",
+            "X-HTTP-Path-Override",
+            "Forwarded",
+        )
+    },
+    "escape in the method": _inside(method="G\x1b[31MET"),
+    "semicolon in the method": _inside(method=";POST"),
+    "byte in the method": _inside(method="G\xc9T"),
+    "packed chunks": _inside("Transfer-Encoding: gzip, chunked\r\n", method="POST", body="0\r\n\r\n"),
     "part of an answer": _inside("Range: bytes=0-40\r\nTE: gzip\r\n"),
     "old version": _inside().replace("HTTP/1.1", "HTTP/1.0"),
 }
@@ -200,6 +215,17 @@ ENDPOINTS = (
     "/api/oauth2/token%3f",
     "/api/oauth2/token#x",
     "/api/%6fauth2/token%00",
+    "/api/oauth2/token%23",
+    "/api/oauth2/token.",
+    "/api/oauth2/token.json",
+    "/api/oauth2/token%c2%a0",
+    "/api/oauth2/token/x",
+    "/api/oauth2%c0%aftoken",
+    "/api/oauth2/%ef%bd%94oken",
+    "/api/oauth2/to%e2%80%8bken",
+    "/api/oauth2%252ftoken",
+    "/api/x/oauth2/token",
+    "/oauth2/token",
 )
 """Ways to write the paths where tokens are made, which a credential is never sent to."""
 
@@ -217,6 +243,10 @@ LIMITS = {
     "two segments": _inside(target="/api/v10/x/users/@me"),
     "nothing for a segment": _inside(target="/api/users/@me"),
     "parameters": _inside(target="/api/v10/users/@me;/guilds"),
+    "method in small letters": _inside(target=LIMITED, method="get"),
+    "encoded query": _inside(target=f"{LIMITED}%3f/guilds"),
+    "encoded query for a segment": _inside(target="/api/%3f/users/@me"),
+    "wide letters": _inside(target="/api/v10/%ef%bd%95sers/@me"),
     "overridden": _inside("X-HTTP-Method-Override: DELETE\r\n", target=LIMITED),
     "overridden otherwise": _inside("X-Method-Override: DELETE\r\n", target=LIMITED),
     "overridden for CGI": _inside("X_HTTP_Method_Override: DELETE\r\n", target=LIMITED),

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Decision, Inject, Origin, PassThrough, Reason, Refuse, Rule, Slot, Target
-from proxy.policy import comparable_path, decide
+from proxy.paths import is_barred, readings
+from proxy.policy import decide
 
 RULE = Rule(
     connection="discord/default",
@@ -51,7 +53,23 @@ def test_a_request_whose_names_agree_is_injected() -> None:
         replace(GOOD, path="/api/v10/tags/100%25%20off;x/50%25used"),
         replace(GOOD, path="/api/v10/search?content=100%25&author=50%u0025&max=5%"),
         replace(GOOD, path="/api/v10/search?content=%2525"),
+        replace(GOOD, path="/api/v10/reactions/%23%EF%B8%8F%E2%83%A3/@me"),
+        replace(GOOD, path="/api/v10/reactions/%E2%81%89%EF%B8%8F/@me"),
+        replace(GOOD, path="/api/v10/reactions/%F0%9F%91%A9%E2%80%8D%F0%9F%9A%80/@me"),
+        replace(GOOD, path="/api/v10/search/what%3F"),
+        replace(GOOD, path="/.well-known/x"),
+        replace(GOOD, path="/api/v10/oauth2/@me"),
+        replace(GOOD, path="/api/v10/oauth2/tokens"),
+        replace(GOOD, path="/api/v10/oauth2/token-types"),
+        replace(GOOD, path="/api/v10/token"),
         replace(GOOD, method="DELETE"),
+        replace(GOOD, method="PROPFIND"),
+        replace(GOOD, method="M-SEARCH"),
+        replace(GOOD, headers=(HOST, AUTH, (b"X-Forwarded-For", b"192.0.2.1"))),
+        replace(GOOD, headers=(HOST, AUTH, (b"Transfer-Encoding", b"Chunked"))),
+        replace(GOOD, headers=(HOST, AUTH, (b"X-Audit-Log-Reason", b"/"))),
+        replace(GOOD, headers=(HOST, AUTH, (b"X-Super-Properties", b"e30="), (b"X-Request-Id", b"1"))),
+        replace(GOOD, headers=(HOST, AUTH, (b"Origin", b"https://a.example"), (b"Referer", b"/x"))),
     ],
 )
 def test_other_spellings_of_the_same_thing_are_injected_too(target: Target) -> None:
@@ -129,21 +147,237 @@ def test_one_thing_wrong_refuses(target: Target, why: Reason) -> None:
     assert reason(decide([RULE], target)) is why
 
 
+NO_TOKENS = [
+    "",
+    "G\x1b[31MET",
+    ";POST",
+    "GET,POST",
+    "G(T",
+    'G"T',
+    "G/T",
+    "G:T",
+    "G@T",
+    "G[T",
+    "GÉT",
+    "\xffGET",
+    "G\0T",
+]
+
+
+@pytest.mark.parametrize("method", NO_TOKENS)
+@pytest.mark.parametrize("headers", [(HOST, AUTH), (HOST,)])
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_method_that_is_no_token_is_refused(
+    method: str, headers: tuple[tuple[bytes, bytes], ...], scheme: str
+) -> None:
+    """RFC 9110 section 9.1. With a credential or without, to whatever host."""
+    decision = decide([RULE], replace(GOOD, method=method, headers=headers, scheme=scheme))
+    assert reason(decision) is Reason.METHOD
+
+
+NEAR = [
+    "token%3f",
+    "token%3Fx=1",
+    "token%23",
+    "token%23/x",
+    "token.",
+    "token..",
+    "token.json",
+    "token.php",
+    "token%c2%a0",
+    "token%E2%80%AF",
+    "token%E3%80%80",
+    "token,",
+    "token:x",
+    "token+",
+    "token~",
+    "token%27",
+    "token%22",
+    "token=",
+    "token!",
+    "token@",
+    "token$",
+    "token&x",
+    "token*",
+    "token(1)",
+    "token%3Bx",
+    "token%3d",
+    "token%7C",
+    "token%60",
+    "%22token%22",
+    ".token",
+    "@token",
+    "%EF%BD%94oken",
+    "to%E2%80%8Bken",
+    "to%C2%ADken",
+    "to%E2%84%AAen",
+    "tok%C3%A9n",
+    "token%E2%80%8D",
+    "token%F0%9F%94%A5",
+    "TOKEN.JSON",
+    "token/x",
+    "token/info",
+    "token.json/x",
+    "token;x=1/y",
+    "token%20.",
+]
+
+
+@pytest.mark.parametrize("near", NEAR)
+@pytest.mark.parametrize("folder", ["/api/oauth2", "/oauth2", "/x/oauth2", "/api/v10/OAuth2", "/api/oauth2."])
+def test_whatever_begins_like_a_barred_path_is_barred_wherever_it_stands(folder: str, near: str) -> None:
+    assert reason(decide([RULE], replace(GOOD, path=f"{folder}/{near}"))) is Reason.TOKEN_ENDPOINT
+
+
+DOUBTFUL = [
+    "%c0%af",
+    "%c0%ae%c0%ae",
+    "%e0%80%af",
+    "%ff",
+    "%e9",
+    "%ed%a0%80",
+    "%f0%80%80%af",
+    "%c2",
+    "%c2%85",
+    "%C2%9B",
+    "%E2%80%A8",
+    "%EF%BC%8F",
+    "%EF%BC%BC",
+    "%EF%BC%85%32%66",
+    "%EF%BC%8E%EF%BC%8E/x",
+    "%E2%80%A5/x",
+    "%E2%84%80",
+    "%252e",
+    "%25%32%65",
+    "%255c",
+    "%2500",
+    "%25u002f",
+    "..%3f",
+    "..%23",
+    ".%3fx",
+    "...",
+    "..%C2%A0/x",
+    "..%E2%80%8B",
+    ".%2e%3bx",
+    "%5C",
+    "%2F",
+    "%0d%0a",
+    "%09",
+    "%7f",
+    "%E3%80%80/x",
+]
+
+
+@pytest.mark.parametrize("doubtful", DOUBTFUL)
+def test_a_path_that_servers_could_read_in_two_ways_is_refused(doubtful: str) -> None:
+    assert reason(decide([RULE], replace(GOOD, path=f"/api/v10/{doubtful}"))) is Reason.AMBIGUOUS_PATH
+    without = replace(GOOD, path=f"/api/v10/{doubtful}", headers=(HOST,))
+    assert decide([RULE], without) == PassThrough()
+
+
+NAMING_ANOTHER = [
+    "X-Original-URI",
+    "X-Original-URL",
+    "X-Original-Path",
+    "X-Original-Host",
+    "X-Rewrite-URL",
+    "X-Rewrite-URI",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Path",
+    "X-Forwarded-Uri",
+    "X-Forwarded-URL",
+    "X-Forwarded-Server",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Method",
+    "X-Forwarded",
+    "Forwarded",
+    "X-Envoy-Original-Path",
+    "X-Envoy-Original-Host",
+    "X-HTTP-Path-Override",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-Request-Uri",
+    "Request-Uri",
+    "X-Url-Scheme",
+    "X-Scheme",
+    "X-Path",
+    "X-Script-Name",
+    "Script-Name",
+    "Path-Info",
+    "X-Base-Url",
+    "X-Real-Url",
+    "X-ProxyHost",
+    "X-Waws-Unencoded-Url",
+    "Front-End-Https",
+    "X-HTTP-DestinationURL",
+]
+
+
+@pytest.mark.parametrize("name", NAMING_ANOTHER)
+@pytest.mark.parametrize(
+    "spelt", [str.lower, str.upper, lambda name: name.replace("-", "_"), lambda n: n.replace("-", ".")]
+)
+def test_a_header_that_names_another_host_or_path_is_refused(name: str, spelt: Callable[[str], str]) -> None:
+    header = (spelt(name).encode(), b"/api/oauth2/token")
+    assert reason(decide([RULE], replace(GOOD, headers=(HOST, AUTH, header)))) is Reason.AMBIGUOUS_PATH
+    assert decide([RULE], replace(GOOD, headers=(HOST, header))) == PassThrough()
+
+
+@pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"gzip,chunked", b"deflate, chunked", b"gzip", b"identity", b"", b"x"]
+)
+def test_a_credential_goes_in_no_other_transfer_coding_than_chunked(coding: bytes) -> None:
+    headers = (HOST, AUTH, (b"transfer-encoding", coding))
+    assert reason(decide([RULE], replace(GOOD, method="POST", headers=headers))) is Reason.MALFORMED_HEADER
+
+
 @pytest.mark.parametrize(
     ("path", "barred"),
     [
         ("/api/v10/oauth2/token", True),
         ("/api/V11/OAuth2/token/", True),
         ("/api/anything/oauth2/token;x", True),
-        ("/api/v10/x/oauth2/token", False),
-        ("/api/oauth2/token", False),
+        ("/api/v10/x/oauth2/token", True),
+        ("/api/oauth2/token", True),
+        ("/oauth2/token/info", True),
         ("/api/v10/oauth2/tokens", False),
-        ("/api/v10/oauth2/token/info", False),
+        ("/api/v10/oauth2", False),
+        ("/api/v10/oauth2/x/token", False),
+        ("/token/oauth2", False),
     ],
 )
-def test_a_star_in_a_barred_path_stands_for_one_segment(path: str, barred: bool) -> None:
+def test_two_segments_of_a_barred_path_are_enough(path: str, barred: bool) -> None:
     rule = replace(RULE, never_paths=("/api/*/oauth2/token",))
     decision = decide([rule], replace(GOOD, path=path))
+    assert reason(decision) is (Reason.TOKEN_ENDPOINT if barred else None)
+
+
+@pytest.mark.parametrize(
+    ("never", "path", "barred"),
+    [
+        ("/api/*/token", "/api/v10/token", True),
+        ("/api/*/token", "/api/v10/token.json", True),
+        ("/api/*/token", "/api/v10/x/token", False),
+        ("/api/*/token", "/api/token", False),
+        ("/oauth/*", "/oauth/x", True),
+        ("/oauth/*", "/oauth/x/y", False),
+        ("/token", "/token%3f", True),
+        ("/token", "/channels/1/token", False),
+        ("/token", "/tokens", False),
+        ("/api/auth.revoke", "/api/auth.revoke", True),
+        ("/api/auth.revoke", "/api/auth.revoke.json", True),
+        ("/api/auth.revoke", "/api/auth.test", False),
+        ("/users/@me", "/api/users/@me", True),
+        ("/users/@me", "/users/@metoo", False),
+    ],
+)
+def test_a_star_in_a_barred_path_stands_for_one_segment(never: str, path: str, barred: bool) -> None:
+    """One segment alone could be that of any path, so it counts where it is."""
+    decision = decide([replace(RULE, never_paths=(never,))], replace(GOOD, path=path))
     assert reason(decision) is (Reason.TOKEN_ENDPOINT if barred else None)
 
 
@@ -259,8 +493,25 @@ def test_whatever_is_injected_agrees_in_every_respect(
 
 @given(st.text())
 def test_no_path_makes_the_comparison_raise(path: str) -> None:
-    comparable_path("/" + path)
+    for reading in readings("/" + path):
+        is_barred("/api/oauth2/token", reading)
 
 
-def test_a_path_of_undecodable_bytes_is_compared_without_raising() -> None:
-    assert comparable_path("/\udcff") == "/\xff"
+def test_a_path_of_undecodable_bytes_has_no_reading() -> None:
+    assert readings("/\udcff") == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "paths"),
+    [
+        ("/a/b?c=%3F", {"/a/b"}),
+        ("/a%3Fb/c", {"/a?b/c", "/a"}),
+        ("/a%23/b%3Fc", {"/a#/b?c", "/a"}),
+        ("/a;x/b", {"/a;x/b", "/a/b"}),
+        ("/a%C2%A0/b", {"/a\xa0/b", "/a /b", "/a/b"}),
+        ("/%EF%BD%81", {"/\uff41", "/a"}),
+        ("/a//b", set()),
+    ],
+)
+def test_every_reading_of_a_path_counts(target: str, paths: set[str]) -> None:
+    assert set(readings(target)) == paths
