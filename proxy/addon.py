@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from proxy import audit, slots
 from proxy.cleanse import Cleanser, Unsearchable
+from proxy.hosts import canonical_host
 from proxy.model import (
     AuditSink,
     CredentialSource,
@@ -114,6 +115,7 @@ class Addon:
         resend: Resend,
     ) -> None:
         self._rules = tuple(rules)
+        self._hosts = frozenset(rule.origin.host for rule in rules)
         self._source = source
         self._sink = sink
         self._child_contexts = child_contexts
@@ -151,7 +153,7 @@ class Addon:
         """Decide, and inject, forward or refuse."""
         if flow.error is not None:
             return  # mitmproxy has refused the request already; `error` records it
-        unsearchable = _COMPRESSION | _PIECEMEAL if flow.client_conn.tls else frozenset()
+        unsearchable = _COMPRESSION | _PIECEMEAL if self._is_searched(flow) else frozenset()
         _drop(flow.request.headers, _HOP_BY_HOP | unsearchable)
         target = _measure(flow)
         decision = _connection_refusal(flow) or decide(self._rules, target)
@@ -229,7 +231,7 @@ class Addon:
             case unknown:
                 assert_never(unknown)
         _drop(flow.response.headers, _LEADING_AROUND)
-        if notes.target.scheme == "https":
+        if self._is_searched(flow):
             self._cleanse(flow, flow.response, notes.own)
         else:
             flow.response.stream = True
@@ -294,6 +296,10 @@ class Addon:
         else:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
             self._record(audit.describe(_measure(flow), refusal, 400))
+
+    def _is_searched(self, flow: http.HTTPFlow) -> bool:
+        """Whether the answer is a rule host's: over cleartext, too, it may show what the server knows."""
+        return flow.client_conn.tls or canonical_host(_origin(flow).host) in self._hosts
 
     def _cleanse(self, flow: http.HTTPFlow, response: http.Response, own: str | None) -> None:
         """Have credentials replaced in the answer on its way: those of earlier and other runs too."""
@@ -369,13 +375,9 @@ def _measure(flow: http.HTTPFlow) -> Target:
     """Where the request is going, from the connection; what the child says of it is kept apart."""
     client, server, request = flow.client_conn, flow.server_conn, flow.request
     tls_on_both = client.tls_established and server.tls_established
-    if client.tls and server.address is not None:
-        origin = Origin(*server.address[:2])
-    else:
-        origin = Origin(request.host, request.port)
     return Target(
         scheme="https" if client.tls else "http",
-        origin=origin,
+        origin=_origin(flow),
         client_sni=client.sni,
         upstream_sni=server.sni,
         # The context verifies: an established connection is a verified one.
@@ -384,7 +386,14 @@ def _measure(flow: http.HTTPFlow) -> Target:
         method=request.data.method.decode("latin-1"),  # as it is sent on: `request.method` is in capitals
         path=request.path,
         headers=tuple(request.headers.fields),
+        asked_scheme=request.scheme,
     )
+
+
+def _origin(flow: http.HTTPFlow) -> Origin:
+    if flow.client_conn.tls and flow.server_conn.address is not None:
+        return Origin(*flow.server_conn.address[:2])
+    return Origin(flow.request.host, flow.request.port)
 
 
 def _connection_refusal(flow: http.HTTPFlow) -> Refuse | None:

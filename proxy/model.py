@@ -94,6 +94,8 @@ class Target:
     """The request target with its query, as received."""
     headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     """Name and value as received; may hold what the child considers secret."""
+    asked_scheme: str = ""
+    """The scheme of the request line; empty in origin form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Pure, and the only place where that question is answered. Everything ambiguous r
 | measured                                        | decision                        |
 |-------------------------------------------------|---------------------------------|
 | method that is no token                         | refuse: method                  |
+| request line's scheme not the connection's      | refuse: not-origin-form         |
 | cleartext, slot without a placeholder           | pass                            |
 | cleartext to a rule's host, placeholder in slot | refuse: cleartext               |
 | NUL, CR or LF inside a header                   | refuse: malformed-header        |
@@ -64,6 +65,9 @@ def decide(rules: Sequence[Rule], target: Target) -> Decision:
     """Inject, pass through or refuse, from the run's rules and what was measured of one request."""
     if not _TOKEN.fullmatch(target.method):
         return _refuse(Reason.METHOD, "the method is not one that HTTP has a name for")
+    if target.asked_scheme not in ("", target.scheme):
+        # mitmproxy would make TLS of its own for it, in a request that is measured as cleartext.
+        return _refuse(Reason.NOT_ORIGIN_FORM, "https needs a tunnel of its own: use CONNECT")
     if target.scheme != "https":
         return _decide_cleartext(rules, target)
     mine = [rule for rule in rules if rule.origin == target.origin]

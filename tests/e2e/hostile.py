@@ -60,10 +60,10 @@ def clear(authority: str, request: str) -> str:
         return read(connection)
 
 
-def absolute(url: str, host: str) -> str:
+def absolute(url: str, host: str, auth: str = AUTH) -> str:
     """A cleartext request in absolute form."""
     with socket.create_connection((PROXY.hostname or "", PROXY.port or 0), timeout=10) as connection:
-        head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\n{CREDENTIALS}\r\n{AUTH}Connection: close\r\n\r\n"
+        head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\n{CREDENTIALS}\r\n{auth}Connection: close\r\n\r\n"
         connection.sendall(head.encode())
         return read(connection)
 

@@ -140,6 +140,16 @@ WIRE: Final = (
         ("clear: discord",),
     ),
     Mutation(
+        "https needs a tunnel",
+        (POLICY, 'if target.asked_scheme not in ("", target.scheme):', "if False:"),
+        ("clear: https after http",),
+    ),
+    Mutation(
+        "cleartext answers of a rule host are searched",
+        (ADDON, "canonical_host(_origin(flow).host) in self._hosts", "False"),
+        ("clear: answer",),
+    ),
+    Mutation(
         "a credential never goes to a token endpoint",
         (
             POLICY,

@@ -46,9 +46,10 @@ def _write(path: Path, text: str) -> None:
 
 def verdicts(house: House, mutation: Mutation) -> dict[str, str]:
     answers: list[Answer] = []
-    if any(name.startswith("echo: ") for name in mutation.attacks):
+    if any(name.startswith(("echo: ", "clear: answer")) for name in mutation.attacks):
         every = echoes(house.access_token)
         answers = [every[int(name.removeprefix("echo: "))] for name in mutation.attacks if "echo" in name]
+        answers = answers or every[:1]
     return house.attack(mutation.level, mutation.attacks, mutation.options, answers).verdicts
 
 

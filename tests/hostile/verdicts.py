@@ -198,6 +198,7 @@ PASSED: Final = {
     "inside: token in a longer value": "harmless",
     "another port": "harmless",
     "clear: evil, host discord": "harmless",
+    "clear: answer": "harmless",
     "clear: in a tunnel": "cut",
     "clear: in a tunnel to port 80": "harmless",
     "proxy: mitm.it": "harmless",

