@@ -42,9 +42,9 @@ class Site:
         if request.host not in self._apis:
             return json_answer(200, {"tenant": request.host})
         if not request.tls:
-            return redirect(
-                urlsplit(request.target)._replace(scheme="https", netloc=request.host).geturl(), 301
-            )
+            fault = _next(self._discord.rest_faults)
+            url = urlsplit(request.target)._replace(scheme="https", netloc=request.host).geturl()
+            return fault if isinstance(fault, Answer) else _after(redirect(url, 301), fault)
         return await self._discord_route(request)
 
     async def _discord_route(self, request: Request) -> Answer:
