@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, assert_never
@@ -84,6 +84,8 @@ TABLE: Final = (
 )
 """Known clients and what they read. Tools that take neither variable are not listed."""
 
+_NAMES: Final = frozenset(name.upper() for row in TABLE for name in row.names)
+
 
 @dataclass(frozen=True, slots=True)
 class RunValues:
@@ -101,6 +103,17 @@ class RunValues:
     """Names of the variables that hold the placeholder."""
 
 
+def is_ours(name: str, credential_names: Collection[str]) -> bool:
+    """Whether a run sets this variable or takes it out, whatever anybody wishes."""
+    return name.upper() in _NAMES or name.upper() in credential_names or name.startswith(OWN_PREFIX)
+
+
+def passed_on(parent: Mapping[str, str], credential_names: Iterable[str]) -> dict[str, str]:
+    """What a child inherits at most."""
+    credentials = frozenset(credential_names)
+    return {name: value for name, value in parent.items() if not is_ours(name, credentials)}
+
+
 def child_environment(
     parent: Mapping[str, str], values: RunValues, credential_names: Iterable[str]
 ) -> dict[str, str]:
@@ -109,12 +122,7 @@ def child_environment(
     `credential_names` are the variables that any provider declares: a real token that was exported
     into the launcher's environment does not reach the child.
     """
-    removed = {name.upper() for row in TABLE for name in row.names} | set(credential_names)
-    child = {
-        name: value
-        for name, value in parent.items()
-        if name.upper() not in removed and not name.startswith(OWN_PREFIX)
-    }
+    child = passed_on(parent, credential_names)
     for row in TABLE:
         text = _text(row.value, values)
         child.update({name: text for name in row.names if text is not None})

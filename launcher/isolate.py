@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,16 @@ class IsolationInput:
 
 
 def isolated_child(
-    given: IsolationInput, settings: Settings, visible: Path, closing: Sequence[int] = ()
+    given: IsolationInput,
+    settings: Settings,
+    visible: Path,
+    closing: Sequence[int] = (),
+    identities: Sequence[Path] = (),
 ) -> Isolated[Child]:
     """A child that waits for its order. `visible` is the one folder of the vault's that it can read.
 
-    Descriptors in `closing` hold secrets and are not passed on. To be called before any secret is read.
+    Descriptors in `closing` hold secrets and are not passed on. `identities` are files and folders with
+    identities of the job, hidden where they exist. To be called before any secret is read.
 
     Raises: UsageProblem; LauncherError where no level that would do works here.
     """
@@ -63,7 +69,11 @@ def isolated_child(
             raise LauncherError(f"there is no sandbox here: {reason}", WITHOUT)
         report.warning(f"no isolation, as {reason}: the program can read your vault and its key as you can")
         return _unprotected(closing)
-    facts = survey(hidden=_hidden(settings), visible=[visible], descriptors=closing)
+    facts = survey(
+        hidden=[*_hidden(settings), *filter(os.path.exists, identities)],
+        visible=[visible],
+        descriptors=closing,
+    )
     _require_kept(facts, wishes)
     harden()
 

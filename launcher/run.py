@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
+
+from pydantic import SecretStr
 
 from launcher import report
 from launcher.app import App
@@ -22,6 +24,7 @@ from launcher.credentials import KeeperSource
 from launcher.describe import current_status
 from launcher.environment import RunValues, Value, child_environment, inherited_files
 from launcher.errors import NotConfirmed
+from launcher.hand_down import Wanted, hand_down
 from launcher.isolation.gateway import Captured, gateway
 from launcher.isolation.levels import Isolated
 from launcher.isolation.model import Use
@@ -43,7 +46,7 @@ from proxy.permits import READ_ONLY, Permit
 from proxy.resend import resend_over
 from proxy.server import RunningProxy, running_proxy
 from vault.errors import FormatTooNew, RecordDamaged
-from vault.model import DEFAULT_NAME, Connection, ConnectionKey, Status, Versioned
+from vault.model import DEFAULT_NAME, ApiKey, Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
 BUNDLE: Final = "bundle.pem"
 EXTRA: Final = "ca.pem"
@@ -65,6 +68,7 @@ class RunInput:
     connections: Sequence[str] = ()
     allow: Sequence[str] = ()
     read_only: bool = False
+    environment: Wanted = field(default_factory=Wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class _Plan:
     keys: Sequence[ConnectionKey]
     providers: Mapping[str, Provider]
     rules: Sequence[Rule]
+    inherited: Mapping[str, str]
+    """Variables of the launcher that the child gets as they are."""
 
 
 def run(app: App, given: RunInput, isolated: Isolated[Child], folder: RunFolder) -> int:
@@ -121,7 +127,7 @@ async def _serve(
             port = PROXY_PORT if isolated.listeners else proxy.port
             seal_imports()
             try:
-                status = await _run(isolated.child, program, _environment(app, plan, folder, proxy.url(port)))
+                status = await _run(isolated.child, program, _environment(plan, folder, proxy.url(port)))
             finally:
                 _end_on_signal(mask)
                 _keep_sums(audit, keeper.circuits())
@@ -199,7 +205,31 @@ def _plan(app: App, given: RunInput) -> _Plan:
         if current_status(record.value, app.now()) is Status.EXPIRED:
             report.warning(f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'")
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
-    return _Plan(keys, providers, rules_for(keys, providers, _limits(given)))
+    known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
+    known += providers.values()
+    inherited = hand_down(app.environ, given.environment, known, _secrets(app, stored))
+    return _Plan(keys, providers, rules_for(keys, providers, _limits(given)), inherited)
+
+
+def _secrets(
+    app: App, stored: Mapping[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]
+) -> set[str]:
+    """What the vault holds of this profile, in the clear: to be compared with, and forgotten."""
+    found: list[SecretStr | None] = []
+    for record in stored.values():
+        if isinstance(record, Versioned):
+            match record.value.credential:
+                case OAuthTokens(access_token=access, refresh_token=refresh):
+                    found += [access, refresh]
+                case ApiKey(value=key):
+                    found.append(key)
+                case _ as unknown:
+                    assert_never(unknown)
+    for provider in {key.provider for key in stored}:
+        with suppress(RecordDamaged, FormatTooNew):  # a login is told of that
+            client = app.vault.client(app.settings.profile, provider)
+            found.append(client.value.client_secret if client else None)
+    return {secret.get_secret_value() for secret in found if secret is not None}
 
 
 def _limits(given: RunInput) -> list[tuple[Permit, ...]]:
@@ -240,14 +270,7 @@ def _earlier(environ: Mapping[str, str], value: Value) -> list[str]:
     return found
 
 
-def _environment(app: App, plan: _Plan, folder: RunFolder, proxy_url: str) -> dict[str, str]:
-    known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
-    names = {
-        name
-        for provider in [*known, *plan.providers.values()]
-        for name in (provider.env.access_token, provider.env.refresh_token, provider.env.api_key)
-        if name
-    }
+def _environment(plan: _Plan, folder: RunFolder, proxy_url: str) -> dict[str, str]:
     offered = [provider.env_name for provider in plan.providers.values()]
     values = RunValues(
         run=folder.name,
@@ -257,4 +280,4 @@ def _environment(app: App, plan: _Plan, folder: RunFolder, proxy_url: str) -> di
         placeholder=PLACEHOLDER,
         offered=tuple(name for name in offered if name),
     )
-    return child_environment(app.environ, values, names)
+    return child_environment(plan.inherited, values, ())

@@ -200,6 +200,8 @@ class EnvNames(_Strict):
     refresh_token: EnvName | None = None
     """Removed from a child's environment and never set: refresh tokens are not exported."""
     api_key: EnvName | None = None
+    secrets: tuple[EnvName, ...] = Field(default=(), strict=False)
+    """Usual names of variables with other secrets of this provider; removed from a child's environment."""
 
 
 class Provider(_Strict):

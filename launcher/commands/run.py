@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
@@ -66,6 +67,14 @@ from launcher.session import Session
     multiple=True,
     help="Let it use this unix socket. Repeatable.",
 )
+@click.option(
+    "--keep-env",
+    "keep_env",
+    metavar="NAME",
+    multiple=True,
+    help="Pass on this variable, though it may be a secret or the job's identity. Repeatable.",
+)
+@click.option("--clean-env", is_flag=True, help="Pass on no variable that may be a secret.")
 @options.connect_to
 @click.argument(
     "program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] PROGRAM [ARGUMENT]..."
@@ -83,6 +92,8 @@ def command(
     writable: tuple[str, ...],
     ports: tuple[int, ...],
     sockets: tuple[str, ...],
+    keep_env: tuple[str, ...],
+    clean_env: bool,
     connect_to: tuple[str, ...],
     program: tuple[str, ...],
 ) -> int:
@@ -96,6 +107,8 @@ def command(
     started, 126 or 127 if the program could not be executed or found.
     """
     from launcher.descriptors import key_descriptors
+    from launcher.hand_down import Wanted
+    from launcher.identities import mounted
     from launcher.isolate import IsolationInput, isolated_child
     from launcher.run import RunInput, run
     from launcher.runs import run_folder
@@ -112,9 +125,11 @@ def command(
             app.settings,
             folder.path,
             secret_descriptors,
+            [Path(path) for path in mounted(os.environ, keep_env)],
         )
+        given = RunInput(program, providers, connections, allow, read_only, Wanted(keep_env, clean_env))
         try:
-            return run(app, RunInput(program, providers, connections, allow, read_only), isolated, folder)
+            return run(app, given, isolated, folder)
         finally:
             if isolated.child.waiting:
                 isolated.child.abandon()

@@ -60,6 +60,7 @@ def house(user: str) -> Iterator[House]:
         shutil.copy(standin.ca_file, around.home / "roots.pem")
         for name in (".profile", ".bashrc"):
             (around.home / name).touch()
+        (around.home / "job-token").write_text("token of the job\n")
         owner = around.folder.stat()
         for path in (around.home, *around.home.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

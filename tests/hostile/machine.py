@@ -176,6 +176,23 @@ def own_variables() -> bytes:
     return "".join(f"{name}={os.environ[name]}" for name in names).encode()
 
 
+def job_variables() -> bytes:
+    """By what the job could log in elsewhere."""
+    held = [value for name, value in os.environ.items() if os.environ["JOB_MARK"] in value]
+    return "".join(value for value in held if value != os.environ["JOB_MARK"]).encode()
+
+
+def job_token_file() -> bytes:
+    return Path(os.environ["JOB_FILE"]).read_bytes()
+
+
+def job_token_mounted() -> bytes:
+    """The account that Kubernetes mounts into a pod."""
+    return b"".join(
+        path.read_bytes() for path in Path("/var/run/secrets/kubernetes.io").rglob("*") if path.is_file()
+    )
+
+
 def certificates_changed() -> bytes:
     """Trust of the run's other programs, by the file that they all read."""
     with open(os.environ["SSL_CERT_FILE"], "a") as file:
@@ -217,6 +234,9 @@ ATTACKS: tuple[Callable[[], bytes | tuple[str, bytes]], ...] = (
     beside_working_folder,
     push_input,
     own_variables,
+    job_variables,
+    job_token_file,
+    job_token_mounted,
     certificates_changed,
     logs,
     temporary_files,

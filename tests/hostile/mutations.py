@@ -426,6 +426,11 @@ WIRE: Final = (
         ("export",),
     ),
     Mutation(
+        "identities of the job are not passed on",
+        ("launcher/hand_down.py", "removed = {*judged.identities, ", "removed = {"),
+        ("job_variables",),
+    ),
+    Mutation(
         "nothing is imported from the user's folders",
         ("../bin/authsome", '"$authsome_bin/python" -I -m', '"$authsome_bin/python" -m'),
         ("modules_beside",),
@@ -456,6 +461,15 @@ ISOLATION: Final = (
         (ENTER, "missing = _fence(plan)", "missing: list[Step] = []"),
         ("vault_files",),
         "landlock",
+    ),
+    *(
+        Mutation(
+            "identities of the job are hidden",
+            ("launcher/isolate.py", ", *filter(os.path.exists, identities)]", "]"),
+            ("job_token_file", "job_token_mounted"),
+            level,
+        )
+        for level in ("guard", "landlock", "sandbox")
     ),
     Mutation(
         "other paths to the vault are hidden",

@@ -46,10 +46,27 @@ def show(prefix: Path) -> None:
     os.close(kept)
 
 
+def mount_account() -> None:
+    """What a pod has at /run/secrets, beside all that is at /run already."""
+    old = f"/proc/self/fd/{os.open('/run', os.O_PATH)}"
+    mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
+    for entry in os.scandir(old):
+        here = Path("/run", entry.name)
+        if entry.is_symlink():
+            here.symlink_to(os.readlink(entry.path))
+            continue
+        here.mkdir() if entry.is_dir() else here.touch()
+        mount(entry.path, str(here), None, MS_BIND | MS_REC)
+    folder = Path("/run/secrets/kubernetes.io/serviceaccount")
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("token of the pod\n")
+
+
 def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
     if order.alias:
         hosts.bind(order.home, order.alias)
+        mount_account()
     if order.secret:
         secret = Path(order.secret).read_bytes()
         if order.uid < 0:

@@ -96,6 +96,7 @@ class House:
             "AUTHSOME_CONNECT_TO": routes,
             "ROUTES": routes,
             "LEVEL": level,
+            **job(self.home),
             # So that the program is found in whatever folder it starts.
             "PYTHONPATH": str(self.project),
         }
@@ -169,6 +170,19 @@ class House:
                 verdicts[name] = "used"
         verdicts |= dict.fromkeys(self.loot(), "LEAK")
         return Report(done.returncode, done.stdout, done.stderr, verdicts, strays)
+
+
+def job(home: Path) -> dict[str, str]:
+    """What a CI system gives to show who the job is, and how the hostile program knows it again."""
+    mark = "identity-of-the-job"
+    return {
+        "JOB_MARK": mark,
+        "JOB_FILE": str(home / "job-token"),
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "job-token"),
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": f"{mark}-of-now",
+        "CI_JOB_TOKEN": f"{mark}-of-then",
+        "OF_ANOTHER_NAME": f"Bearer {mark}-of-now",
+    }
 
 
 ADDRESSES: Final = frozenset(
