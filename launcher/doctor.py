@@ -23,8 +23,7 @@ from launcher.errors import LauncherError
 from launcher.finding import Finding, State
 from launcher.isolation.levels import FALLBACKS
 from launcher.isolation.model import Level
-from launcher.isolation.probe import Fails, Probe, Works
-from launcher.isolation.steps import Step
+from launcher.isolation.probe import Probe, Works
 from launcher.render import utc
 from launcher.settings import RUN_VARIABLE
 from launcher.startup import PACKAGES
@@ -54,19 +53,14 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
     def level(self, wanted: Level) -> Level | None:
-        """What a run gets here that wants this level; None where it is refused.
-
-        A system that knows no isolation is not refused: a run says there that nothing is protected.
-        """
-        if wanted is Level.GUARD and any(p.step is Step.SYSTEM for p in self.probes if isinstance(p, Fails)):
-            return Level.NONE
+        """What a run gets here that wants this level; None where it is refused."""
         working = {probe.level for probe in self.probes if isinstance(probe, Works)}
         return next((level for level in FALLBACKS[wanted] if level in working), None)
 
     @property
     def works(self) -> bool:
         """Whether a run would start and keep its promise."""
-        isolated = self.level(Level.GUARD) not in (None, Level.NONE)
+        isolated = self.level(Level.GUARD) is not None
         return isolated and all(finding.state is not State.PROBLEM for finding in self.findings)
 
 

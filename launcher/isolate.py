@@ -64,16 +64,16 @@ def isolated_child(
     if given.no_sandbox:
         report.warning("no isolation: the program can read your vault and its key as you can")
         return _unprotected(closing)
-    if reason := unavailable():
-        if given.sandbox:
-            raise LauncherError(f"there is no sandbox here: {reason}", WITHOUT)
-        report.warning(f"no isolation, as {reason}: the program can read your vault and its key as you can")
-        return _unprotected(closing)
-    facts = survey(
-        hidden=[*_hidden(settings), *filter(os.path.exists, identities)],
-        visible=[visible],
-        descriptors=closing,
-    )
+    require_possible(unavailable())
+    try:
+        facts = survey(
+            hidden=[*_hidden(settings), *filter(os.path.exists, identities)],
+            visible=[visible],
+            descriptors=closing,
+        )
+    except OSError as error:  # such as without /proc
+        require_possible(f"the system could not be measured: {(error.strerror or 'unknown error').lower()}")
+        raise
     _require_kept(facts, wishes)
     harden()
 
@@ -103,6 +103,12 @@ def isolated_child(
     if given.sandbox:
         _tell_lost(facts, wishes)
     return outcome
+
+
+def require_possible(lacking: str | None) -> None:
+    """Refuse where there is a reason why nothing can be isolated. Raises: LauncherError."""
+    if lacking:
+        raise LauncherError(f"cannot isolate the program: {lacking}", WITHOUT)
 
 
 def _require_kept(facts: Facts, wishes: Wishes) -> None:

@@ -16,6 +16,9 @@ from typing import Final
 
 import pytest
 
+from launcher.errors import LauncherError
+from launcher.isolate import require_possible
+from launcher.isolation.syscalls import unavailable
 from proxy.dial import Dialer, Lookups
 from proxy.errors import DialFailed
 from proxy.model import Origin
@@ -233,7 +236,7 @@ def test_an_ordinary_user_gets_the_namespaces_of_each_level(level: str, own: tup
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64" or not shutil.which("setarch"), reason="needs setarch(8)")
-def test_where_there_is_no_isolation_one_line_says_so_and_a_sandbox_is_refused(tmp_path: Path) -> None:
+def test_where_there_is_no_isolation_nothing_is_started_unless_none_is_wanted(tmp_path: Path) -> None:
     """A 32-bit machine, as far as a program can tell."""
     program = Program(tmp_path / "home")
     program.connect()
@@ -243,10 +246,25 @@ def test_where_there_is_no_isolation_one_line_says_so_and_a_sandbox_is_refused(t
         done = subprocess.run(command, env=program.environ, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr.splitlines()
 
-    status, out, (line,) = run()
-    assert (status, out) == (0, "ran\n")
-    assert line.startswith("authsome: warning: no isolation, as isolation does not know the system calls of")
-    assert run("--sandbox")[:2] == (125, "")
+    for options in ([], ["--sandbox"]):
+        status, out, (error, hint) = run(*options)
+        assert (status, out) == (125, "")
+        assert error.startswith(
+            "authsome: error: cannot isolate the program: isolation does not know the system"
+        )
+        assert hint == "authsome: hint: give --no-sandbox to run without isolation"
+    assert run("--no-sandbox")[:2] == (0, "ran\n")
+
+
+@pytest.mark.parametrize(
+    "reason", [unavailable("darwin", "arm64"), unavailable("linux", "riscv64"), "any other"]
+)
+def test_a_reason_why_nothing_can_be_isolated_refuses_a_run(reason: str) -> None:
+    with pytest.raises(LauncherError, match=f"^cannot isolate the program: {reason}$") as refused:
+        require_possible(reason)
+    assert refused.value.hint == "give --no-sandbox to run without isolation"
+    assert unavailable() is None
+    require_possible(unavailable())
 
 
 SECRET: Final = frozenset(

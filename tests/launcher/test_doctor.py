@@ -330,10 +330,10 @@ def test_doctor_does_not_advise_to_run_doctor() -> None:
         assert "authsome doctor" not in text
 
 
-def test_a_system_without_any_of_it_runs_unprotected_and_that_is_exit_1() -> None:
+def test_a_system_without_any_of_it_runs_nothing_and_that_is_exit_1() -> None:
     cause = Cause("isolation needs Linux, and this is darwin", "give --no-sandbox")
     diagnosis = Diagnosis(tuple(Fails(level, Step.SYSTEM, 0, cause) for level in PROBED), ())
-    assert diagnosis.level(Level.GUARD) is Level.NONE
+    assert diagnosis.level(Level.GUARD) is None
     assert diagnosis.level(Level.SANDBOX) is None
     assert not diagnosis.works
     works = Diagnosis((Works(Level.LANDLOCK, ()),), (Finding("home", State.WARNING, "x"),))
