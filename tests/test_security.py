@@ -23,7 +23,7 @@ from proxy.dial import Dialer, Lookups
 from proxy.errors import DialFailed
 from proxy.model import Origin
 from tests.e2e.desk import Desk, wait_until
-from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, WIRE
+from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, WATCHED, WIRE
 from tests.isolation.world import USERS, world
 from tests.launcher.cli import PROGRAM, Program
 from tests.launcher.test_run import family
@@ -72,6 +72,7 @@ def complaints(text: str) -> list[str]:
     named = NAMED.findall(text)
     found = [f"there is no {path}::{name}" for path, name in named if name not in defined(path)]
     edits = {mutation.protection for mutation in (*WIRE, *ISOLATION, *LOGIN, *FOR_ROOT)}
+    edits |= {tested.protection for tested in WATCHED}
     explained = set()
     for sentence, below in promises(text):
         explained |= set(re.findall(r"^\*\*\w\*\*", sentence))

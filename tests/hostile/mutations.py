@@ -51,6 +51,19 @@ WHOLE_SEGMENTS: Final = (
 ONLY_ME: Final = ("--allow", "GET /api/*/users/@me")
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A protection that no attack shows alone, because something else stands behind it as well."""
+
+    protection: str
+    edit: Edit
+    test: str
+    """It fails without the protection."""
+
+    def __str__(self) -> str:
+        return self.protection
+
+
 def tunnels(*names: str) -> tuple[str, ...]:
     return tuple(f"tunnel: {name}" for name in names)
 
@@ -666,3 +679,42 @@ FOR_ROOT: Final = (
     ),
 )
 """Those that keep root apart alone."""
+
+TLS, TEST_TLS = "proxy/tls.py", "tests/proxy/test_tls.py"
+UPSTREAM: Final = (
+    "context = SSL.Context(SSL.TLS_CLIENT_METHOD)\n    context.set_min_proto_version(SSL.TLS1_2_VERSION)\n"
+)
+RENEGOTIATION: Final = "    context.set_options(SSL.OP_NO_RENEGOTIATION)\n"
+
+WATCHED: Final = (
+    Watched(
+        "a common name is no host name",
+        (TLS, "_NO_PARTIAL_WILDCARDS | _NEVER_CHECK_SUBJECT)", "_NO_PARTIAL_WILDCARDS)"),
+        f"{TEST_TLS}::test_a_common_name_is_no_host_name",
+    ),
+    Watched(
+        "a star in a certificate stands for a whole label",
+        (TLS, "_NO_PARTIAL_WILDCARDS | _NEVER_CHECK_SUBJECT)", "_NEVER_CHECK_SUBJECT)"),
+        f"{TEST_TLS}::test_a_star_in_a_certificate_stands_for_a_whole_label",
+    ),
+    Watched(
+        "nothing older than TLS 1.2 is spoken",
+        (TLS, UPSTREAM, UPSTREAM.replace("1_2", "1")),
+        f"{TEST_TLS}::test_nothing_older_than_tls_1_2_is_spoken",
+    ),
+    Watched(
+        "an upstream cannot renegotiate",
+        (TLS, UPSTREAM + RENEGOTIATION, UPSTREAM),
+        f"{TEST_TLS}::test_an_upstream_cannot_renegotiate",
+    ),
+    Watched(
+        "a common name is no host name to our own requests",
+        ("launcher/trust.py", "context.hostname_checks_common_name = False", "pass"),
+        "tests/launcher/test_trust.py::test_a_common_name_is_no_host_name_to_our_own_requests",
+    ),
+    Watched(
+        "no library writes down the keys of a connection",
+        ("proxy/server.py", "os.environ.pop(name, None)", "pass"),
+        "tests/proxy/test_wire.py::test_no_library_writes_down_the_keys_of_a_connection",
+    ),
+)

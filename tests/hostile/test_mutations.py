@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.build import PACKAGES
-from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, POLICY, WIRE, Edit, Mutation
+from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, POLICY, WATCHED, WIRE, Edit, Mutation, Watched
 from tests.hostile.person import logging_in
 from tests.hostile.test_verdicts import echoes
 from tests.hostile.verdicts import expected
@@ -129,6 +132,26 @@ def test_an_impostor_gets_the_token_only_from_a_proxy_that_does_not_verify(
     # Without any verification the name is not verified either.
     assert got == (removed == impostor or removed == "trust")
     assert report.verdicts["inside: honest"] == ("harmless" if got else "refused")
+
+
+@pytest.mark.parametrize("tested", WATCHED, ids=str)
+def test_without_the_protection_its_test_fails(tmp_path: Path, tested: Watched) -> None:
+    for name in (*PACKAGES, "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert _result(tmp_path, tested.test) == pytest.ExitCode.OK
+    name, old, new = tested.edit
+    text = (tmp_path / name).read_text()
+    assert text.count(old) == 1, f"{name} does not hold {old!r} once"
+    _write(tmp_path / name, text.replace(old, new))
+    assert _result(tmp_path, tested.test) == pytest.ExitCode.TESTS_FAILED
+
+
+def _result(folder: Path, test: str) -> int:
+    """How the test ends on the copy in `folder`, which is imported because it stands first."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
+    return done.returncode
 
 
 def test_what_is_changed_is_what_runs(mine: House) -> None:

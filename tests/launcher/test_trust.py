@@ -1,5 +1,6 @@
 import datetime as dt
 import ssl
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 
 from launcher.errors import LauncherError
 from launcher.trust import certificates, client_context, joined, root_certificates
+from tests.proxy.test_tls import Issuer, serving
 
 
 def authority(name: str = "a private root") -> tuple[str, str]:
@@ -90,3 +93,32 @@ def test_the_context_verifies_and_trusts_the_given_roots_alone() -> None:
     assert context.check_hostname
     assert context.cert_store_stats()["x509"] == 1
     assert context.keylog_filename is None
+
+
+@pytest.mark.parametrize("alternative", [True, False])
+def test_a_common_name_is_no_host_name_to_our_own_requests(alternative: bool) -> None:
+    root = Issuer("root")
+    server = SSL.Connection(serving(root, "discord.com", alternative=alternative))
+    server.set_accept_state()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context(root.pem).wrap_bio(incoming, outgoing, server_hostname="discord.com")
+
+    def shake_hands() -> None:
+        for _ in range(3):
+            with suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+            if said := outgoing.read():
+                server.bio_write(said)
+            with suppress(SSL.WantReadError):
+                server.do_handshake()
+            with suppress(SSL.WantReadError):
+                incoming.write(server.bio_read(65536))
+
+    with nullcontext() if alternative else pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands()
+    assert (client.version() is not None) is alternative
+
+
+def test_our_own_requests_are_not_renegotiated() -> None:
+    """A second handshake could show another certificate than the one that was verified."""
+    assert client_context(Issuer("root").pem).options & ssl.OP_NO_RENEGOTIATION

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -775,6 +776,25 @@ async def test_events_arrive_one_by_one(standin: StandIn) -> None:
         connection.close()
     assert arrivals[1] - arrivals[0] > 0.15
     assert arrivals[2] - arrivals[1] > 0.15
+
+
+def written(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_no_library_writes_down_the_keys_of_a_connection(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    context = ssl.create_default_context
+    assert context().keylog_filename == str(tmp_path / "SSLKEYLOGFILE")
+    (tmp_path / "SSLKEYLOGFILE").unlink()
+    async with proxied(standin, source=Source(recovery=NEWER)) as wire:
+        assert (await wire.get(path="/standin/once-401")).status == 200
+        assert context().keylog_filename is None
+    assert written(tmp_path) == []
+    assert "MITMPROXY_SSLKEYLOGFILE" not in os.environ
 
 
 async def test_two_proxies_side_by_side_serve_only_their_own_children(standin: StandIn) -> None:
