@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -12,13 +13,15 @@ from launcher.settings import (
     PASSPHRASE_FD_VARIABLE,
     Settings,
 )
-from launcher.terminal import ask_secret
+from launcher.terminal import TERMINAL, ask_secret
 from vault.descriptor import KeyDescriptor, read_descriptor
 from vault.errors import KeyUnavailable
 from vault.keys import KeyFile, KeySource, NewKey
 from vault.os_keyring import Keyring
 from vault.passphrase import Passphrase
 from vault.slot import Slot, Source
+
+_PHRASE: Final = "Passphrase of the vault: "
 
 _NO_TERMINAL: Final = f"give it through a file descriptor and set {PASSPHRASE_FD_VARIABLE} to its number"
 
@@ -31,7 +34,7 @@ class KeySources:
         self._file = key_file_of(settings)
         self._keyring = Keyring()
         self._passphrase = passphrase(settings.passphrase_fd)
-        self._descriptor = KeyDescriptor(settings.key_fd) if settings.key_fd is not None else None
+        self._descriptor = KeyDescriptor(settings.key_fd, _given_key) if settings.key_fd is not None else None
 
     def create(self) -> NewKey:
         return self._usual().create()
@@ -73,7 +76,7 @@ class KeySources:
             case Source.DESCRIPTOR:
                 if key_fd is None:
                     raise UsageProblem("the new key is missing", "give it with --key-fd")
-                return KeyDescriptor(key_fd)
+                return KeyDescriptor(key_fd, _given_key)
             case _:
                 assert_never(source)
 
@@ -109,7 +112,11 @@ def key_file_of(settings: Settings) -> KeyFile:
 def passphrase(number: int | None) -> Passphrase:
     """A passphrase that is read from a descriptor, or else typed."""
     if number is None:
-        return Passphrase(lambda: ask_secret("Passphrase of the vault: ", _NO_TERMINAL), _typed_twice)
+        return Passphrase(lambda: ask_secret(_PHRASE, _NO_TERMINAL), _typed_twice)
+
+    if os.isatty(number):
+        path = f"/dev/fd/{number}"
+        return Passphrase(lambda: ask_secret(_PHRASE, _NO_TERMINAL, path), lambda: _typed_twice(path))
 
     def read() -> str:
         try:
@@ -120,8 +127,17 @@ def passphrase(number: int | None) -> Passphrase:
     return Passphrase(read, read)
 
 
-def _typed_twice() -> str:
-    first = ask_secret("New passphrase: ", _NO_TERMINAL)
-    if ask_secret("The same again: ", _NO_TERMINAL) != first:
+def _given_key(number: int) -> bytes:
+    """A key from a descriptor, typed unseen where that is a terminal."""
+    if not os.isatty(number):
+        return read_descriptor(number)
+    return ask_secret("Key of the vault: ", "give it through a pipe or a file", f"/dev/fd/{number}").encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _typed_twice(path: str = TERMINAL) -> str:
+    first = ask_secret("New passphrase: ", _NO_TERMINAL, path)
+    if ask_secret("The same again: ", _NO_TERMINAL, path) != first:
         raise LauncherError("the two passphrases differ", "try again")
     return first

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
@@ -18,6 +18,8 @@ from launcher.app import App
 from launcher.browser import opening
 from launcher.confirm import require_confirmed
 from launcher.errors import UsageProblem
+from launcher.terminal import ask_secret, is_terminal
+from oauth.errors import ClientRefused
 from oauth.flows import LoginResult, browser_login, key_login
 from oauth.outcome import login_command
 from oauth.protocol import parse_scopes, scope_warnings
@@ -27,6 +29,8 @@ from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthToke
 
 LOGIN_LOCK_SECONDS: Final = 5.0
 """How long a new login waits for another process that is busy with the connection."""
+
+_ASKED: Final = {"--client-secret-file": "Client secret", "--key-file": "API key"}
 
 MAX_SECRET: Final = 16384
 """Characters of a client secret or key; more is a wrong file."""
@@ -42,6 +46,7 @@ class LoginInput:
     client_id: str | None = None
     client_secret_file: str | None = None
     key_file: str | None = None
+    new_application: bool = False
     timeout: float = 600.0
     """Seconds to wait for the browser."""
 
@@ -56,11 +61,13 @@ def login(app: App, given: LoginInput) -> None:
             client, scopes = _client(auth, given), _scopes(auth, given.scopes)
             # Opened before anybody goes through a login: a vault that is refused must not waste it.
             _require_confirmed(app, given.key, provider)
-            client = client or _stored_client(app, given.key, auth)
+            stored = _stored_client(app, given.key, provider, auth)
+            client = client or (None if given.new_application else stored)
             with opening(app.settings.home, wanted=given.browser) as open_browser:
-                asyncio.run(_browser_login(app, given, auth, client, scopes, open_browser))
+                asyncio.run(_browser_login(app, given, auth, client, scopes, open_browser, keep=stored))
         case StaticKey():
             names = {"--client-id": given.client_id, "--client-secret-file": given.client_secret_file}
+            names["--new-application"] = "" if given.new_application else None
             _refuse(given.key, {**names, "--scopes": given.scopes})
             value = _secret(given.key_file, "--key-file") if given.key_file else None
             _require_confirmed(app, given.key, provider)
@@ -77,10 +84,19 @@ def _require_confirmed(app: App, key: ConnectionKey, provider: Provider) -> None
             require_confirmed(key, current.value, provider)
 
 
-def _stored_client(app: App, key: ConnectionKey, auth: OAuth2) -> ClientRegistration | None:
-    """The registration of the last login, unless the definition would now send its secret elsewhere."""
+def _stored_client(
+    app: App, key: ConnectionKey, provider: Provider, auth: OAuth2
+) -> ClientRegistration | None:
+    """The registration of the last login, unless it was refused, or the definition would now send its secret
+    elsewhere."""
     stored = app.vault.client(key.profile, key.provider)
     if stored is None:
+        return None
+    if stored.value.refused:
+        report.warning(
+            f"{provider.display_name} refused the stored application {stored.value.client_id}",
+            "enter its client ID and secret anew",
+        )
         return None
     if stored.value.token_url == auth.token_url:
         return stored.value
@@ -124,6 +140,26 @@ def store_client(app: App, key: ConnectionKey, client: ClientRegistration) -> No
         return
 
 
+@contextmanager
+def _refusal_kept(
+    app: App, key: ConnectionKey, used: Callable[[], ClientRegistration | None]
+) -> Iterator[None]:
+    """Where the provider refuses the registration that is stored, remember that: it would lock the form."""
+    try:
+        yield
+    except ClientRefused:
+        registration, stored = used(), app.vault.client(key.profile, key.provider)
+        if registration and stored and _same(registration, stored.value):
+            with suppress(Conflict):  # replaced meanwhile
+                refused = stored.value.model_copy(update={"refused": True})
+                app.vault.put_client(key.profile, key.provider, refused, expected=stored.generation)
+        raise
+
+
+def _same(one: ClientRegistration, other: ClientRegistration) -> bool:
+    return (one.client_id, one.client_secret) == (other.client_id, other.client_secret)
+
+
 async def _browser_login(
     app: App,
     given: LoginInput,
@@ -131,32 +167,42 @@ async def _browser_login(
     client: ClientRegistration | None,
     scopes: Sequence[str],
     open_browser: Callable[[str], bool],
+    *,
+    keep: ClientRegistration | None,
 ) -> None:
+    """`keep` is what is stored and good: what is entered replaces it only when it is accepted."""
     provider = app.registry.get(given.key.provider).provider
+    used = client
 
-    def store_entered(entered: ClientRegistration) -> None:
-        store_client(app, given.key, entered.model_copy(update={"token_url": auth.token_url}))
+    def accepted(registration: ClientRegistration) -> None:
+        store_client(app, given.key, registration.model_copy(update={"token_url": auth.token_url}))
+
+    def entered(registration: ClientRegistration) -> None:
+        nonlocal used
+        used = registration
+        if keep is None:
+            accepted(registration)
 
     def store(result: LoginResult) -> None:
-        if client is not None:
-            store_entered(result.client)  # now that the provider has accepted it
+        accepted(result.client)
         _finish(app, given.key, provider, result.connection)
 
     async with app.oauth() as oauth:
-        await browser_login(
-            provider,
-            client,
-            scopes,
-            oauth=oauth,
-            now=app.now,
-            randbytes=os.urandom,
-            open_browser=open_browser,
-            announce=report.note,
-            on_client=store_entered,
-            on_login=store,
-            command=login_command(given.key),
-            timeout=given.timeout,
-        )
+        with _refusal_kept(app, given.key, lambda: used):
+            await browser_login(
+                provider,
+                client,
+                scopes,
+                oauth=oauth,
+                now=app.now,
+                randbytes=os.urandom,
+                open_browser=open_browser,
+                announce=report.note,
+                on_client=entered,
+                on_login=store,
+                command=login_command(given.key),
+                timeout=given.timeout,
+            )
 
 
 async def _key_login(
@@ -182,6 +228,8 @@ async def _key_login(
 def _client(auth: OAuth2, given: LoginInput) -> ClientRegistration | None:
     if given.client_id is None and given.client_secret_file is None:
         return None
+    if given.new_application:
+        raise UsageProblem("--new-application asks for what --client-id gives", "give one of them")
     if given.client_id is None:
         raise UsageProblem("--client-secret-file is given without --client-id", "give both")
     if given.client_secret_file is None and auth.client_auth != "none":
@@ -195,9 +243,12 @@ def _client(auth: OAuth2, given: LoginInput) -> ClientRegistration | None:
 
 
 def _secret(path: str, option: str) -> SecretStr:
-    """One line from a file or standard input."""
+    """One line from a file or standard input, typed unseen where that is a terminal."""
+    place = "/dev/stdin" if path == "-" else path
     try:
-        if path == "-":
+        if is_terminal(place):
+            text = ask_secret(f"{_ASKED[option]}: ", "give the name of a file that holds it", place)
+        elif path == "-":
             text = sys.stdin.read(MAX_SECRET + 1)
         else:
             with Path(path).open(encoding="utf-8") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,23 @@ _ERASE: Final = b"\x08\x7f"
 _KILL: Final = b"\x15"
 
 
-def ask_secret(question: str, hint: str) -> str:
-    """Ask on the terminal of this process, whatever standard input and output are.
+TERMINAL: Final = "/dev/tty"
+"""The terminal of this process, whatever its standard input and output are."""
+
+
+def is_terminal(path: str) -> bool:
+    """Whether a secret that is read from `path` would be typed, and seen: `/dev/stdin` may be one."""
+    try:
+        if not stat.S_ISCHR(os.stat(path).st_mode):  # another one may not be opened twice
+            return False
+        with _opened(os.O_RDONLY | os.O_NONBLOCK, path) as device:
+            return os.isatty(device)
+    except OSError:
+        return False
+
+
+def ask_secret(question: str, hint: str, path: str = TERMINAL) -> str:
+    """Ask on a terminal without an echo.
 
     ^C and ^Z are read as characters: a process that stops leaves the terminal without an echo.
 
@@ -27,7 +43,7 @@ def ask_secret(question: str, hint: str) -> str:
     terminal.
     """
     try:
-        with _opened(os.O_RDWR) as terminal, ending_in_order():
+        with _opened(os.O_RDWR, path) as terminal, ending_in_order():
             return _asked(terminal, question)
     except (OSError, termios.error) as error:
         raise LauncherError("there is no terminal to ask for the passphrase on", hint) from error
@@ -54,8 +70,8 @@ def take_back() -> None:
 
 
 @contextmanager
-def _opened(flags: int) -> Iterator[int]:
-    terminal = os.open("/dev/tty", flags | os.O_NOCTTY)
+def _opened(flags: int, path: str = TERMINAL) -> Iterator[int]:
+    terminal = os.open(path, flags | os.O_NOCTTY)
     try:
         yield terminal
     finally:

@@ -66,7 +66,7 @@ async def browser_login(
     """Log in by the authorization-code grant over a loopback redirect (RFC 8252 section 7.3).
 
     Without a `client` the page asks for one, and `on_client` is called with each that is submitted,
-    before the provider has judged it: after ClientRefused the caller should offer to replace it.
+    before the provider has judged it: after ClientRefused the caller should ask for another.
     `on_login` stores the connection; only when it has returned does the page say that it worked.
     `scopes` are the provider's where None. `open_browser` runs in a thread and says whether it opened
     one; the address is announced in any case. It is good for the first browser that opens it, and to be
@@ -351,4 +351,4 @@ def _again(command: str) -> str:
 
 
 def _replace(command: str) -> str:
-    return f"'{command} --client-id ID --client-secret-file PATH'"
+    return f"'{command} --new-application'"

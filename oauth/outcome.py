@@ -121,6 +121,6 @@ def refresh_failed(key: ConnectionKey, error: OAuthError) -> NotUsable:
     """A refresh that says nothing about the refresh token itself."""
     message = f"could not refresh {key}: {error}"
     if isinstance(error, ClientRefused):
-        command = f"{login_command(key)} --client-id ID --client-secret-file PATH"
+        command = f"{login_command(key)} --new-application"
         return NotUsable(Why.LOGIN_NEEDED, message, f"run '{command}'", command)
     return NotUsable(Why.UNAVAILABLE, message, error.hint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vault.errors import KeyUnavailable
 from vault.keys import READ_LIMIT, NewKey, NothingKept, parse_key
 from vault.slot import FromDescriptor, Slot, key_id
@@ -29,8 +31,9 @@ def read_descriptor(number: int) -> bytes:
 class KeyDescriptor(NothingKept):
     """Opens any vault whose key it is given, however the vault's own source keeps it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, read: Callable[[int], bytes] = read_descriptor) -> None:
         self._number = number
+        self._read = read
         self._key: bytes | None = None
 
     def create(self) -> NewKey:
@@ -54,7 +57,7 @@ class KeyDescriptor(NothingKept):
     def _given(self) -> bytes:
         if self._key is None:
             self._key = parse_key(
-                read_descriptor(self._number),
+                self._read(self._number),
                 f"file descriptor {self._number}",
                 "give 'authsome-key-1:' and 32 random bytes in base64",
             )

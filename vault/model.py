@@ -147,6 +147,8 @@ class ClientRegistration(_Stored):
     client_secret: SecretStr | None = None
     token_url: str = ""
     """The endpoint that issues its tokens; a login sends the secret to no other."""
+    refused: bool = False
+    """The provider refused it at the last login, so the next one asks for another."""
 
 
 @dataclass(frozen=True, slots=True)

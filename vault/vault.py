@@ -145,6 +145,10 @@ class Vault:
         """As `put_connection`, for the registration that all connections of a provider share."""
         return self._put(_client_record(profile, provider), client, expected)
 
+    def delete_client(self, profile: str, provider: str) -> bool:
+        """Forget a registration; False where there was none."""
+        return self._storage.delete(_client_record(profile, provider))
+
     def lock(self, key: ConnectionKey, timeout: float) -> AbstractContextManager[None]:
         """Hold a connection against every other thread and process; `timeout` is in seconds.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from launcher.app import App
+    from launcher.application import Application
     from launcher.describe import Shown
     from oauth.errors import ProviderInvalid
     from oauth.registry import Registered
@@ -34,6 +35,7 @@ class _Listed:
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:
     """Show the providers and their connections."""
+    from launcher.application import application
     from launcher.render import table
 
     with session.app() as app:
@@ -42,19 +44,31 @@ def command(session: Session, as_json: bool) -> None:
         sources = _sources(definitions)
         for name in {listed.key.provider for listed in connections} - sources.keys():
             sources[name] = _why_not(app, name)
+        applications = {name: application(app, name) for name in sources}
     if as_json:
         members = [
             {
                 "provider": name,
                 "source": source,
+                "application": applications[name],
                 "connections": [listed.shown for listed in connections if listed.key.provider == name],
             }
             for name, source in sorted(sources.items())
         ]
         click.echo(json.dumps(members, indent=2))
         return
-    rows = [row for name, source in sorted(sources.items()) for row in _rows(name, source, connections)]
-    click.echo(table(("PROVIDER", "SOURCE", "CONNECTION", "STATUS", "ACCOUNT", "EXPIRES", "CHECKED"), rows))
+    columns = ["PROVIDER", "SOURCE", "CONNECTION", "STATUS", "ACCOUNT", "EXPIRES", "CHECKED"]
+    rows = [[*row] for name, source in sorted(sources.items()) for row in _rows(name, source, connections)]
+    if any(applications.values()):
+        for row in (columns, *rows):
+            row.insert(2, "APPLICATION" if row is columns else _named(applications[row[0]]))
+    click.echo(table(columns, rows))
+
+
+def _named(application: Application | None) -> str:
+    if application is None:
+        return ""
+    return f"{application['client_id']}{' (refused)' if application['refused'] else ''}"
 
 
 def _sources(definitions: Sequence[Registered | ProviderInvalid]) -> dict[str, str]:

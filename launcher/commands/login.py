@@ -18,7 +18,15 @@ _FILE = click.Path(dir_okay=False, allow_dash=True)
 @click.option(
     "--client-id", metavar="ID", help="The OAuth application, in place of the stored one or the form."
 )
-@click.option("--client-secret-file", metavar="PATH", type=_FILE, help="Its secret; '-' is standard input.")
+@click.option(
+    "--client-secret-file",
+    metavar="PATH",
+    type=_FILE,
+    help="Its secret; '-' is standard input.",
+)
+@click.option(
+    "--new-application", is_flag=True, help="Ask for the OAuth application anew; it replaces the stored one."
+)
 @click.option("--key-file", metavar="PATH", type=_FILE, help="The key of an API-key provider; '-' likewise.")
 @click.option(
     "--timeout",
@@ -38,6 +46,7 @@ def command(
     no_browser: bool,
     client_id: str | None,
     client_secret_file: str | None,
+    new_application: bool,
     key_file: str | None,
     timeout: float,
     connect_to: tuple[str, ...],
@@ -59,6 +68,7 @@ def command(
                 client_id=client_id,
                 client_secret_file=client_secret_file,
                 key_file=key_file,
+                new_application=new_application,
                 timeout=timeout,
             ),
         )

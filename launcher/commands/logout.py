@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 @click.option(
     "--force", is_flag=True, help="Forget the connection here even if the provider does not revoke it."
 )
+@click.option(
+    "--application", is_flag=True, help="Forget the provider's OAuth application instead of a connection."
+)
 @options.connect_to
 @click.pass_obj
-def command(session: Session, provider: str, name: str, force: bool, connect_to: tuple[str, ...]) -> None:
+def command(
+    session: Session,
+    provider: str,
+    name: str,
+    force: bool,
+    application: bool,
+    connect_to: tuple[str, ...],
+) -> None:
     """Revoke a connection and forget it.
 
     If the provider does not confirm, the connection is kept, so that logging out can be tried again:
@@ -37,6 +47,11 @@ def command(session: Session, provider: str, name: str, force: bool, connect_to:
     from vault.errors import RecordDamaged
 
     with session.app(connect_to) as app:
+        if application:
+            from launcher.application import forget
+
+            forget(app, provider)
+            return
         key = app.stored_key(provider, name)
         if not app.has_vault:
             raise _nothing(key)

@@ -194,7 +194,7 @@ async def test_wrong_secret() -> None:
         await login.browser.shows("Not connected")
         page = await login.browser.text("main")
         await login.browser.screenshot("6-wrong-secret")
-    assert "authsome login discord --client-id ID --client-secret-file PATH" in caught.value.hint
+    assert "authsome login discord --new-application" in caught.value.hint
     assert caught.value.hint[1:] in page
     assert "canary" not in page
 

@@ -216,7 +216,7 @@ def test_a_client_secret_that_is_refused(desk: Desk) -> None:
     out, err = transcript(
         "wrong-client",
         "could not refresh discord/default: the provider refused the client id or secret: invalid_client",
-        "run 'authsome login discord --client-id ID --client-secret-file PATH'",
+        "run 'authsome login discord --new-application'",
     )
     assert (said.status, said.out, said.err) == (3, out, err)
 
@@ -230,7 +230,7 @@ def test_a_client_id_that_is_no_number(desk: Desk) -> None:
         "wrong-client",
         "could not refresh discord/default: "
         "the provider takes this for no client ID at all: check the client ID",
-        "run 'authsome login discord --client-id ID --client-secret-file PATH'",
+        "run 'authsome login discord --new-application'",
     )
     assert (said.status, said.out, said.err) == (3, out, err)
 

@@ -304,7 +304,7 @@ async def test_a_denial_is_told_in_the_terminal_and_in_the_page(error: str, mess
         (
             refusing("invalid_client", 401),
             ClientRefused,
-            "'authsome login discord --client-id ID --client-secret-file PATH'",
+            "'authsome login discord --new-application'",
         ),
         (refusing("invalid_scope"), RequestRefused, "scopes"),
         (Endpoints(token=httpx.Response(503)), ProviderUnavailable, "later"),
@@ -383,7 +383,7 @@ async def test_a_timeout_names_the_exact_redirect_uri_to_register() -> None:
         failure = await login.failure(LoginFailed)
     assert str(failure) == "no answer came from the browser in 0.1 s"
     assert f"register exactly {redirect_uri} there" in failure.hint
-    assert "--client-id ID --client-secret-file PATH" in failure.hint
+    assert "--new-application" in failure.hint
 
 
 async def test_a_timeout_of_the_form_says_only_to_start_again() -> None:

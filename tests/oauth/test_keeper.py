@@ -537,7 +537,7 @@ class TestRefusals:
         clock.seconds += LIFETIME
         found = refusal(await keeper.fresh(KEY))
         assert found.why is Why.LOGIN_NEEDED
-        assert found.command == "authsome login acme --client-id ID --client-secret-file PATH"
+        assert found.command == "authsome login acme --new-application"
         assert store.records[KEY].value.status is Status.CONNECTED
 
     async def test_without_a_stored_client_a_login_is_needed(

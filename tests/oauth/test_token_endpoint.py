@@ -25,7 +25,7 @@ from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore
 from vault.model import Connection, OAuthTokens, Status
 
 LOGIN = "run 'authsome login acme'"
-CLIENT = "run 'authsome login acme --client-id ID --client-secret-file PATH'"
+CLIENT = "run 'authsome login acme --new-application'"
 LATER = "try again later"
 HTML = b"<!DOCTYPE html><html><title>Access denied | error code: 1015</title>"
 JSON = b"Content-Type: application/json"
