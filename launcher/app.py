@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
+from launcher import report
 from launcher.errors import LauncherError, UsageProblem
 from launcher.key_sources import KeySources
 from launcher.nearness import did_you_mean, near
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from oauth.client import OAuthClient
     from oauth.keeper import Keeper
 
+
+SILENT_SECONDS: Final = 2.0
+"""How long the end of a command waits for a refresh without a word."""
 
 LOCK_SECONDS: Final = 60.0
 """How long a command waits for a refresh of the same connection by another process."""
@@ -149,8 +153,11 @@ class App:
             yield OAuthClient(http, self.now)
 
     @asynccontextmanager
-    async def keeper(self) -> AsyncIterator[Keeper]:
-        """The keeper over this vault; a refresh that is under way at the end is finished first."""
+    async def keeper(self, *, unseen: bool = False) -> AsyncIterator[Keeper]:
+        """The keeper over this vault; a refresh that is under way at the end is finished first.
+
+        `unseen`: what it answers goes to a program, so that the user is told at the end which login was lost.
+        """
         from oauth.keeper import Keeper
 
         async with self.oauth() as oauth:
@@ -158,4 +165,20 @@ class App:
             try:
                 yield keeper
             finally:
-                await keeper.aclose()
+                await _close(keeper, unseen)
+
+
+async def _close(keeper: Keeper, unseen: bool) -> None:
+    """End what is under way in good order, and say what is lost with it all the same."""
+    import asyncio  # was imported by whoever has an event loop
+
+    closing = asyncio.create_task(keeper.aclose())
+    try:
+        done, _ = await asyncio.wait({closing}, timeout=SILENT_SECONDS)
+        if not done:
+            report.note("waiting for a refresh to be finished: it may hold the only copy of a login")
+        await closing
+    finally:
+        closing.cancel()
+        for loss in (*keeper.losses(), *(keeper.refusals() if unseen else ())):
+            report.warning(loss.message, loss.hint)

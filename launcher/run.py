@@ -111,7 +111,7 @@ async def _serve(
     try:
         async with (
             app.http() as http,
-            app.keeper() as keeper,
+            app.keeper(unseen=True) as keeper,
             keeper.keep_fresh(plan.keys),
             running_proxy(
                 rules=plan.rules,

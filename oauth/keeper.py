@@ -19,12 +19,23 @@ from oauth.client import OAuthClient
 from oauth.errors import OAuthError
 from oauth.freshness import due_in
 from oauth.judge import Demand, Due, judge, living, value_of
-from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, refresh_failed
+from oauth.outcome import (
+    FreshCredential,
+    Loss,
+    NotUsable,
+    Outcome,
+    Why,
+    aside,
+    cut_off,
+    lost,
+    refresh_failed,
+    refused,
+)
 from oauth.provider import Provider
 from oauth.reach import reach_of
 from oauth.recovery import Recovery, remember, said_lately, unexplained
 from oauth.refresh import LOCK_WAIT, ConnectionStore, Refresher
-from oauth.watch import Pace, Watch, demand_of, running
+from oauth.watch import Pace, Unsaved, Watch, demand_of, running
 from vault.errors import VaultError
 from vault.model import Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
@@ -194,8 +205,16 @@ class Keeper:
         if tasks:
             await asyncio.wait(tasks)
         for key, watch in self._watches.items():
-            if watch.unsaved:  # the last chance: this process holds the only copy of the login
+            if watch.unsaved and not watch.unsaved.aside:  # the last chance: only this process has the login
                 await self._refresher.refresh(key, watch, demand_of(watch), last=True)
+
+    def losses(self) -> list[Loss]:
+        """The logins that are lost with the end of this process, or may be; call it after `aclose`."""
+        return [loss for key, watch in sorted(self._watches.items()) for loss in _losses(key, watch)]
+
+    def refusals(self) -> list[Loss]:
+        """The logins that the provider has ended while this process ran."""
+        return [refused(key) for key, watch in sorted(self._watches.items()) if watch.refused]
 
     def _watch(self, key: ConnectionKey) -> Watch:
         if (watch := self._watches.get(key)) is None:
@@ -284,6 +303,17 @@ class Keeper:
             return LONGEST_NAP
         wait = due_in(credential, now, demand.ahead)
         return min(LONGEST_NAP, wait or LONGEST_NAP)
+
+
+def _losses(key: ConnectionKey, watch: Watch) -> list[Loss]:
+    answer = watch.failure.answer if watch.failure else NotUsable(Why.UNAVAILABLE, "the process ended", "")
+    match watch.unsaved:
+        case Unsaved(aside=True):
+            return [aside(key, answer.message, answer.hint)]
+        case Unsaved():
+            return [lost(key, answer.message)]
+        case None:
+            return [cut_off(key)] if watch.asking else []
 
 
 def _state(key: ConnectionKey, watch: Watch) -> CircuitState | None:

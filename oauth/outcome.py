@@ -111,6 +111,38 @@ def unconfirmed(key: ConnectionKey, ways: Sequence[str]) -> NotUsable:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What the user must hear when a process ends, and what helps."""
+
+    message: str
+    hint: str
+
+
+def cut_off(key: ConnectionKey) -> Loss:
+    """The process ends before the answer to a refresh is known."""
+    message = f"the login of {key} may be lost: a refresh was cut off before the provider's answer came"
+    return Loss(message, f"if it no longer works, run '{login_command(key)}'")
+
+
+def lost(key: ConnectionKey, why: str) -> Loss:
+    """The process ends with the only copy of new tokens."""
+    message = f"the login of {key} is lost: the provider has replaced its tokens, which could not be stored"
+    return Loss(f"{message}: {why}", f"run '{login_command(key)}'")
+
+
+def aside(key: ConnectionKey, why: str, hint: str) -> Loss:
+    """The process ends with new tokens that wait beside the store."""
+    message = f"the new tokens of {key} could not be stored, and wait sealed beside the vault: {why}"
+    return Loss(message, f"{hint}; the next command stores them" if hint else "")
+
+
+def refused(key: ConnectionKey) -> Loss:
+    """The provider refused the refresh token while the process ran."""
+    message = f"the login of {key} is lost: the provider refused its refresh token"
+    return Loss(message, f"run '{login_command(key)}'")
+
+
 def vouched(key: ConnectionKey) -> NotUsable:
     """A 401 for another reason than the credential: a wrong kind of token, a missing right."""
     message = f"the provider refused the request and not {key}"

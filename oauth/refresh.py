@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final, Protocol
 
 from oauth.client import OAuthClient
@@ -18,7 +19,7 @@ from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, dead, refres
 from oauth.provider import OAuth2, Provider
 from oauth.retry import wait_before_retry
 from oauth.watch import Pace, Unsaved, Watch
-from vault.errors import Conflict, LockTimeout, VaultError
+from vault.errors import Conflict, KeptAside, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
 LOCK_WAIT: Final = 240.0
@@ -35,12 +36,12 @@ LOCK_POLL: Final = 0.02
 STEPS: Final = ("locked", "read", "asking", "answered", "stored", "released")
 """What `step` is told of, in order.
 
-The window: the provider rotates the tokens after `asking`, and the new ones are durable at `stored`. A
-process that dies between the two loses the login, because the old refresh token is dead and nobody knows
-the new one. Our part of it is one sealing and one SQLite commit with its fsync: 4 ms from the parsed
-answer (`answered`), 6 ms from the provider's rotation over loopback, in the median; 6 and 10 ms at p99 on
-an idle machine of 2 cores, 80 and 100 ms on one with three times more work than cores. Printed by
-tests/heavy/test_kills.py.
+The window begins with `asking`, when the request is sent, and ends when the answer is durable, which
+`stored` tells at the latest: it is set aside beside the vault first. The provider rotates the tokens at some
+moment between, and its thinking time is part of the window. A process that dies in it loses the login if the
+provider has rotated, because the old refresh token is dead and nobody knows the new one; so does one whose
+answer is lost on its way. Our own part is the sealing, one write to a file that was made before, and one
+SQLite commit with its fsync. tests/heavy/test_kills.py prints how long that takes.
 """
 
 
@@ -52,7 +53,21 @@ class ConnectionStore(Protocol):
     def put_connection(self, key: ConnectionKey, connection: Connection, *, expected: int | None) -> int:
         """Store durably if the stored generation is still `expected`, and return the new one.
 
-        Called in a worker thread. Raises: Conflict.
+        Called in a worker thread. Raises: Conflict; KeptAside within `secured`.
+        """
+        ...
+
+    def secured(self, key: ConnectionKey) -> AbstractContextManager[None]:
+        """Make sure, under the lock, that what is put in the block will be kept; entered in a worker thread.
+
+        Raises: VaultError at the beginning, where it would not be.
+        """
+        ...
+
+    def recall(self, key: ConnectionKey) -> None:
+        """Store, under the lock, what was kept aside earlier; called in a worker thread.
+
+        Raises: VaultError where that is still not possible, and then what is stored is out of date.
         """
         ...
 
@@ -100,9 +115,11 @@ class Refresher:
         try:
             async with self._locked(key, last):
                 self._step("locked")
+                await asyncio.to_thread(self._store.recall, key)
                 watch.observe(self._store.connection(key), self._now(), self._pace.steady())
                 found = judge(key, watch.record, watch.reach, self._judged_at(watch), demand)
                 self._step("read")
+                watch.settle()
                 outcome = await self._refresh_locked(key, watch, found) if isinstance(found, Due) else found
             self._step("released")
         except VaultError as error:
@@ -124,17 +141,25 @@ class Refresher:
         return watch.now(self._now(), self._pace.steady())
 
     async def _refresh_locked(self, key: ConnectionKey, watch: Watch, due: Due) -> Outcome:
-        if watch.unsaved is None or watch.unsaved.used != due.refresh_token:
-            try:
-                tokens = await self._ask(key, due.tokens)
-            except GrantRefused:
-                return await self._expire(key, watch, due)
-            except OAuthError as error:
-                return self.failed(watch, refresh_failed(key, error), error)
-            watch.unsaved = Unsaved(due.refresh_token, tokens)
-        return await self._keep(key, watch, due, watch.unsaved.tokens)
+        async with self._secured(key):
+            if watch.unsaved is None:
+                try:
+                    tokens = await self._ask(key, watch, due.tokens)
+                except GrantRefused:
+                    return await self._expire(key, watch, due)
+                except OAuthError as error:
+                    return self.failed(watch, refresh_failed(key, error), error)
+                watch.unsaved = Unsaved(due.refresh_token, tokens)
+            return await self._keep(key, watch, due, watch.unsaved)
 
-    async def _ask(self, key: ConnectionKey, tokens: OAuthTokens) -> OAuthTokens:
+    @asynccontextmanager
+    async def _secured(self, key: ConnectionKey) -> AsyncIterator[None]:
+        """Ask nobody for tokens that could not be kept then."""
+        with ExitStack() as held:
+            await asyncio.to_thread(held.enter_context, self._store.secured(key))
+            yield
+
+    async def _ask(self, key: ConnectionKey, watch: Watch, tokens: OAuthTokens) -> OAuthTokens:
         auth = self._providers(key.provider).auth
         registered = self._store.client(key.profile, key.provider)
         if not isinstance(auth, OAuth2) or registered is None:
@@ -142,9 +167,11 @@ class Refresher:
         began, tries = self._pace.steady(), 0
         while True:
             self._step("asking")
+            watch.asking = True  # and so it stays where this is cut off
             try:
                 answered = await self._client.refresh(auth, registered.value, tokens)
             except OAuthError as error:
+                watch.asking = False
                 tries += 1
                 spent = self._pace.steady() - began
                 wait = wait_before_retry(error, tries, spent, self._pace.random())
@@ -152,6 +179,7 @@ class Refresher:
                     raise
                 await self._rest(wait)
             else:
+                watch.asking = False
                 self._step("answered")
                 return answered
 
@@ -166,9 +194,14 @@ class Refresher:
         finally:
             self._resting.discard(task)
 
-    async def _keep(self, key: ConnectionKey, watch: Watch, due: Due, tokens: OAuthTokens) -> Outcome:
-        # Until this returns, the only copy of the login is `watch.unsaved`.
-        generation = await self._replace(key, due, tokens, Status.CONNECTED)
+    async def _keep(self, key: ConnectionKey, watch: Watch, due: Due, unsaved: Unsaved) -> Outcome:
+        tokens = unsaved.tokens
+        # Until this returns, the only copy of the login is `watch.unsaved`, or what was kept aside.
+        try:
+            generation = await self._replace(key, due, tokens, Status.CONNECTED)
+        except KeptAside:
+            watch.unsaved = replace(unsaved, aside=True)
+            raise
         self._step("stored")
         watch.unsaved = watch.failure = None
         if generation is None:
@@ -179,6 +212,7 @@ class Refresher:
         """The refresh token was refused: a dead login, unless somebody stored another one meanwhile."""
         if await self._replace(key, due, due.tokens, Status.EXPIRED) is None:
             return self._settle(key, watch)
+        watch.refused = True
         return dead(key, f"could not refresh {key}: the provider refused the refresh token")
 
     async def _replace(self, key: ConnectionKey, due: Due, tokens: OAuthTokens, status: Status) -> int | None:

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from oauth.circuit import Circuit
-from oauth.judge import Demand
+from oauth.judge import Demand, refresh_token_of
 from oauth.outcome import NotUsable, Outcome
 from oauth.retry import patience_after, pause_after
 from vault.model import Connection, OAuthTokens, Reach, Versioned
@@ -51,6 +51,8 @@ class Unsaved:
 
     used: SecretStr
     tokens: OAuthTokens
+    aside: bool = False
+    """They wait, sealed, beside the store, so that the end of this process does not lose them."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,10 @@ class Watch:
     """Refreshes before anybody must wait, while a run lasts."""
     failure: Failure | None = None
     unsaved: Unsaved | None = None
+    asking: bool = False
+    """A refresh was sent, and what it brings is not known; for good, where the process ends meanwhile."""
+    refused: bool = False
+    """The provider refused the refresh token of this connection in this process."""
     circuit: Circuit = field(default_factory=Circuit)
     recovered_at: float = NEVER
     """When a 401 last led to a check and a refresh, on the steady clock."""
@@ -92,6 +98,12 @@ class Watch:
         keep a dead token in use, and the steady clock may stand still while the machine sleeps.
         """
         return max(wall, self._wall + steady - self._steady) if self.record else wall
+
+    def settle(self) -> None:
+        """Forget unsaved tokens that are no successors of what is stored now: somebody stored others."""
+        used = refresh_token_of(self.record.value) if self.record else None
+        if self.unsaved is not None and self.unsaved.used != used:
+            self.unsaved = None
 
     def fail(self, answer: NotUsable, error: Exception, steady: float) -> None:
         """Begin, or prolong, the pause after a failed refresh."""

@@ -31,6 +31,10 @@ class StorageUnavailable(VaultError):
     """The file system refused: disk full, read-only, no locks."""
 
 
+class KeptAside(StorageUnavailable):
+    """Not stored now, and not lost: it waits, sealed, beside the store for whoever opens it next."""
+
+
 class StorageDamaged(StorageUnavailable):
     """The file is no database any more; a backup can be restored in its place."""
 

@@ -31,9 +31,10 @@ from vault.database import (
     transaction,
 )
 from vault.envelope import Kind, RecordId
-from vault.errors import AlreadyThere, Conflict, PremiseChanged, StorageUnavailable
+from vault.errors import AlreadyThere, Conflict, KeptAside, PremiseChanged, StorageUnavailable
 from vault.files import partial_prefix, refusals_mapped
 from vault.locks import FileLocks
+from vault.spool import Aside, Spool, digest
 
 __all__ = ["APPLICATION_ID", "STORAGE_FORMAT", "Premise", "SqliteStorage", "Storage", "StoredRecord"]
 
@@ -70,8 +71,28 @@ class Storage(Protocol):
     def put(self, record: RecordId, blob: bytes, generation: int, *, premise: Premise | None = None) -> None:
         """Store the write number `generation`: 1 for a record that is not there, else the current one plus 1.
 
-        Raises: PremiseChanged, Conflict, and nothing was stored.
+        Raises: PremiseChanged, Conflict, and nothing was stored; KeptAside where it was `secured`.
         """
+        ...
+
+    def secured(self, record: RecordId) -> AbstractContextManager[None]:
+        """Find out that a `put` of this record, which is there, would work, and keep room for it meanwhile.
+
+        What is put in the block is durable in any case: where it cannot be stored it is set aside. Hold
+        the record's lock.
+        """
+        ...
+
+    def set_aside(self) -> list[RecordId]:
+        """The records for which something, or room, was set aside."""
+        ...
+
+    def aside(self, record: RecordId) -> StoredRecord | None:
+        """What was set aside for a record, if it is the next write of what is stored now; else None."""
+        ...
+
+    def drop_aside(self, record: RecordId) -> None:
+        """Forget what was set aside. Hold the record's lock."""
         ...
 
     def delete(self, record: RecordId) -> bool:
@@ -122,7 +143,7 @@ class Storage(Protocol):
 
 
 class SqliteStorage:
-    """Records in one SQLite file, locks as files in the folder `locks` beside it.
+    """Records in one SQLite file; beside it the folders `locks`, and `spool` for what could not be stored.
 
     Two connections, so that a reader (`version` is called from an event loop) never waits for a write
     to reach the disk. Makes the folder and the file where they are missing. `flock` is flock(2).
@@ -143,6 +164,7 @@ class SqliteStorage:
         with refusals_mapped(path), ExitStack() as undo:
             make_private_database(path)
             self._locks = FileLocks(path.parent / "locks", flock)
+            self._spool = Spool(path.parent / "spool")
             self._writer = undo.enter_context(closing(connect(path, busy_timeout)))
             with self._locks.hold("setup", BUSY_TIMEOUT, "opening the vault"):
                 set_up(self._writer, path)
@@ -158,18 +180,67 @@ class SqliteStorage:
             return _get(database, record)
 
     def put(self, record: RecordId, blob: bytes, generation: int, *, premise: Premise | None = None) -> None:
-        with self._write() as database:
-            if premise is not None and _get(database, premise.record) != premise.stored:
-                raise PremiseChanged(
-                    f"{premise.record} was changed by another process meanwhile", "try again"
-                )
-            if not _put(database, record, blob, generation):
-                raise Conflict(f"{record} was changed by another process meanwhile", "try again")
+        # First, because a store may keep us waiting, and this process may end meanwhile.
+        kept = self._keep(record, blob, generation)
+        try:
+            with self._write() as database:
+                if premise is not None and _get(database, premise.record) != premise.stored:
+                    raise PremiseChanged(
+                        f"{premise.record} was changed by another process meanwhile", "try again"
+                    )
+                if not _put(database, record, blob, generation):
+                    raise Conflict(f"{record} was changed by another process meanwhile", "try again")
+        except StorageUnavailable as exc:
+            if kept:
+                raise KeptAside(str(exc), exc.hint) from exc
+            raise
+        if kept:
+            self.drop_aside(record)
 
     def delete(self, record: RecordId) -> bool:
         sql = f"DELETE FROM record WHERE {_THIS_RECORD}"  # noqa: S608  (a constant)
         with self._write() as database:
-            return bool(database.execute(sql, _columns(record)).rowcount == 1)
+            deleted = bool(database.execute(sql, _columns(record)).rowcount == 1)
+        self.drop_aside(record)
+        return deleted
+
+    @contextmanager
+    def secured(self, record: RecordId) -> Iterator[None]:
+        with self._write() as database:
+            _rehearse(database, record)
+        with refusals_mapped(self._path):
+            self._spool.reserve(lock_name(record))
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if self._spool.kept(lock_name(record)) is None:
+                    self._spool.drop(lock_name(record))
+
+    def set_aside(self) -> list[RecordId]:
+        with refusals_mapped(self._path):
+            names = self._spool.names()
+        return sorted(record for record in self.everything() if lock_name(record) in names) if names else []
+
+    def aside(self, record: RecordId) -> StoredRecord | None:
+        with refusals_mapped(self._path):
+            kept = self._spool.kept(lock_name(record))
+        stored = self.get(record)
+        if kept is None or stored is None or kept.replaces != digest(stored.blob):
+            return None
+        return StoredRecord(kept.blob, kept.generation) if kept.generation == stored.generation + 1 else None
+
+    def drop_aside(self, record: RecordId) -> None:
+        with suppress(OSError):  # it is stale by now
+            self._spool.drop(lock_name(record))
+
+    def _keep(self, record: RecordId, blob: bytes, generation: int) -> bool:
+        """Set a record aside, where room was reserved; whether it could be done."""
+        with suppress(StorageUnavailable), refusals_mapped(self._path):
+            name = lock_name(record)
+            if name in self._spool.names() and (stored := self.get(record)) is not None:
+                return self._spool.keep(name, Aside(blob, generation, digest(stored.blob)))
+        return False
 
     def records(self, profile: str, kind: Kind) -> list[RecordId]:
         sql = "SELECT provider, name FROM record WHERE profile = ? AND kind = ? ORDER BY provider, name"
@@ -260,6 +331,14 @@ def _put(database: sqlite3.Connection, record: RecordId, blob: bytes, generation
         return database.execute(sql, (*_columns(record), blob)).rowcount == 1
     sql = f"UPDATE record SET blob = ?, generation = ? WHERE {_THIS_RECORD} AND generation = ?"  # noqa: S608
     return database.execute(sql, (blob, generation, *_columns(record), generation - 1)).rowcount == 1
+
+
+def _rehearse(database: sqlite3.Connection, record: RecordId) -> None:
+    """Write a record as it is. Changed on the way, as SQLite writes no page that stays the same."""
+    stored = _get(database, record)
+    sql = f"UPDATE record SET blob = ? WHERE {_THIS_RECORD}"  # noqa: S608
+    for blob in (bytes(len(stored.blob)), stored.blob) if stored else ():
+        database.execute(sql, (blob, *_columns(record)))
 
 
 def _everything(database: sqlite3.Connection) -> dict[RecordId, StoredRecord]:

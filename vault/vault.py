@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -15,7 +15,15 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from vault.envelope import NONCE_BYTES, SLOT, Kind, RecordId, profile_key, seal, unseal
-from vault.errors import FormatTooNew, KeyUnavailable, PremiseChanged, RecordDamaged
+from vault.errors import (
+    Conflict,
+    FormatTooNew,
+    KeyUnavailable,
+    LockTimeout,
+    PremiseChanged,
+    RecordDamaged,
+    StorageUnavailable,
+)
 from vault.keys import KeySource
 from vault.model import NAME, ClientRegistration, Connection, ConnectionKey, Versioned
 from vault.opening import Opened, create_vault, settle, unlocked
@@ -23,6 +31,10 @@ from vault.storage import Storage, StoredRecord
 
 PAYLOAD_SCHEMA: Final = 1
 """The shape of what is sealed; every version reads all shapes up to its own."""
+
+
+_NOT_NOW: Final = (Conflict, FormatTooNew, LockTimeout, PremiseChanged, StorageUnavailable)
+"""What keeps something that was set aside waiting, and must not keep the vault closed."""
 
 
 class _PayloadSchema(BaseModel):
@@ -92,8 +104,10 @@ class Vault:
                 create_vault(storage, key_source, randbytes, now)
             opened = unlocked(storage, key_source)
             settle(storage, key_source)
+            vault = cls(storage, key_source, opened, randbytes)
+            vault._recall_all()
             undo.pop_all()
-            return cls(storage, key_source, opened, randbytes)
+            return vault
 
     def connection(self, key: ConnectionKey) -> Versioned[Connection] | None:
         """Raises: RecordDamaged, FormatTooNew."""
@@ -123,9 +137,23 @@ class Vault:
 
         `expected` is the generation that was read; None where there was no connection.
 
-        Raises: Conflict, and nothing was stored.
+        Raises: Conflict, and nothing was stored; KeptAside within `secured`.
         """
         return self._put(_connection_record(key), connection, expected)
+
+    def secured(self, key: ConnectionKey) -> AbstractContextManager[None]:
+        """Whatever is put in the block is kept, also where the disk becomes full or busy meanwhile.
+
+        Hold `lock(key)`. Raises: StorageUnavailable at the beginning, where it could not be kept.
+        """
+        return self._storage.secured(_connection_record(key))
+
+    def recall(self, key: ConnectionKey) -> None:
+        """Store what was kept aside for a connection and could not be stored then. Hold `lock(key)`.
+
+        Raises: StorageUnavailable where it still cannot be; what is stored is then out of date.
+        """
+        self._recall(_connection_record(key))
 
     def delete_connection(self, key: ConnectionKey) -> bool:
         """Forget a connection; False where there was none.
@@ -192,6 +220,18 @@ class Vault:
     ) -> None:
         self.close()
 
+    def _recall_all(self) -> None:
+        with suppress(*_NOT_NOW):
+            for record in self._storage.set_aside():
+                with suppress(*_NOT_NOW), self._storage.lock(record, 0.0):
+                    self._recall(record)
+
+    def _recall(self, record: RecordId) -> None:
+        opened, aside = self._opened, self._storage.aside(record)
+        if aside is not None and _opens(opened, record, aside):
+            self._storage.put(record, aside.blob, aside.generation, premise=opened.premise)
+        self._storage.drop_aside(record)
+
     def _get[T: BaseModel](self, record: RecordId, shape: type[_Payload[T]]) -> Versioned[T] | None:
         while True:
             opened = self._opened
@@ -239,6 +279,15 @@ class Vault:
 
 def _unsealed(opened: Opened, record: RecordId, stored: StoredRecord) -> bytes:
     return unseal(profile_key(opened.key, record.profile), record, stored.generation, stored.blob)
+
+
+def _opens(opened: Opened, record: RecordId, stored: StoredRecord) -> bool:
+    """Whether it is what it should be: a write may have been cut off. Raises: FormatTooNew."""
+    try:
+        _unsealed(opened, record, stored)
+    except RecordDamaged:
+        return False
+    return True
 
 
 def _is_possible(record: RecordId) -> bool:

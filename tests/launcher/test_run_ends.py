@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.launcher.cli import PROGRAM, Program
+from tests.launcher.cli import PROGRAM, Program, connected
 from tests.launcher.test_run import family
-from tests.standin import Mishap, StandIn
+from tests.standin import CLIENT_ID, Mishap, StandIn
 from vault.model import ClientRegistration, ConnectionKey, OAuthTokens, Status
 
 
@@ -68,6 +68,14 @@ def stored_refresh_token(authsome: Program) -> str:
     return found.value.credential.refresh_token.get_secret_value()
 
 
+CUT_OFF = [
+    "authsome: waiting for a refresh to be finished: it may hold the only copy of a login",
+    "authsome: warning: the login of discord/default may be lost: a refresh was cut off before the "
+    "provider's answer came",
+    "authsome: hint: if it no longer works, run 'authsome login discord'",
+]
+
+
 @pytest.mark.parametrize(
     ("delay", "kept"), [(1.0, True), (60.0, False)], ids=["answer on its way", "no answer"]
 )
@@ -88,11 +96,27 @@ def test_a_signal_after_the_programs_end_ends_the_wait_for_a_refresh_but_loses_n
         (tmp_path / "done").touch()
         wait_for(lambda: family(run.pid) == [run.pid])
         run.send_signal(signal.SIGTERM)
-        # Without the signal it would wait for 15 seconds and then ask again.
+        # Without the signal it would wait for minutes.
         _, problems = run.communicate(timeout=12)
-    assert (run.returncode, problems) == (7, "")
+    assert run.returncode == 7
+    assert problems.splitlines() == ([] if kept else CUT_OFF)
     assert (stored_refresh_token(authsome) != tokens.refresh_token) is kept
     assert [path.name for path in (authsome.home / "runs").iterdir()] == [".lock"]
+
+
+def test_a_login_that_the_provider_ended_is_said_to_be_lost_at_the_end(
+    tmp_path: Path, standin: StandIn
+) -> None:
+    authsome, tokens = connected(tmp_path / "home", standin)
+    app = standin.discord.app(CLIENT_ID)
+    assert app
+    standin.discord.revoke(tokens.user, app)
+    said = authsome("run", "--", sys.executable, "-c", f"{FAILING}sys.exit(7)")
+    assert said.status == 7
+    assert said.err.splitlines()[-2:] == [
+        "authsome: warning: the login of discord/default is lost: the provider refused its refresh token",
+        "authsome: hint: run 'authsome login discord'",
+    ]
 
 
 FAILING = """

@@ -95,6 +95,7 @@ class MemoryStore:
         self.reads = 0
         self.before_put: Callable[[], None] = lambda: None
         self.before_read: Callable[[], None] = lambda: None
+        self.before_secure: Callable[[], None] = lambda: None
         self.damage: VaultError | None = None
         self._version = 0
         self._mutex = threading.Lock()
@@ -117,6 +118,14 @@ class MemoryStore:
             self.records[key] = Versioned(connection, generation)
             self._version += 1
             return generation
+
+    @contextmanager
+    def secured(self, key: ConnectionKey) -> Iterator[None]:
+        self.before_secure()
+        yield
+
+    def recall(self, key: ConnectionKey) -> None:
+        pass
 
     def delete(self, key: ConnectionKey) -> None:
         with self._mutex:
