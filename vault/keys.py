@@ -190,6 +190,11 @@ class KeyFile:
         try:
             with open(path, "rb") as file:
                 require_private(path, os.fstat(file.fileno()))
+                if file.isatty():  # what is typed there would be seen
+                    raise KeyUnavailable(
+                        f"the master key {path} is a terminal",
+                        "give a file, or set AUTHSOME_KEY_FD to a descriptor",
+                    )
                 text = file.read(READ_LIMIT)
         except FileNotFoundError:
             return None

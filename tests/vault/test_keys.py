@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from contextlib import ExitStack
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_what_is_no_file_is_not_a_key(path: Path) -> None:
 
     with pytest.raises(KeyUnavailable, match="cannot be read"):
         KeyFile(path).load()
+
+
+def test_a_private_terminal_is_not_a_key() -> None:
+    master, slave = os.openpty()
+    try:
+        os.fchmod(slave, 0o600)
+        os.write(master, b"authsome-key-1:typed\n\x04")
+        with pytest.raises(KeyUnavailable, match="is a terminal"):
+            KeyFile(Path(os.ttyname(slave))).create()
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_a_key_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
