@@ -54,6 +54,7 @@ def command(session: Session, provider: str, name: str, style: str, connect_to: 
                 f"add one under 'env' in its file; see 'authsome inspect {provider}'",
             )
         credential = asyncio.run(_fresh(app, key))
+        _record(app, key, style)  # before anybody has it
     if sys.stdout.isatty():
         report.warning(
             "the token is now on your screen and in the terminal's history",
@@ -80,6 +81,26 @@ async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
             raise LoginNeeded(outcome.message, outcome.hint)
         case _:
             assert_never(outcome)
+
+
+def _record(app: App, key: ConnectionKey, style: str) -> None:
+    """Tell the audit, by which one can see later what was handed out. Raises: LauncherError, VaultError."""
+    from launcher.audit_log import AuditLog
+    from launcher.runs import private_folder
+    from proxy.audit import DECISION_EXPORT
+    from proxy.model import Event
+
+    folder = app.settings.audit_folder
+    private_folder(app.settings.home, folder)
+    event = Event("", "", "", DECISION_EXPORT, connection=str(key), reason=style)
+    try:
+        AuditLog(folder, "", key.profile, app.now)(event)
+    except OSError as error:
+        problem = (error.strerror or "not possible").lower()
+        raise LauncherError(
+            f"{key} is not exported: cannot write to the audit in {folder}: {problem}",
+            "check its permissions and the space on its disk",
+        ) from error
 
 
 def _formatted(style: str, variable: str, value: str) -> str:

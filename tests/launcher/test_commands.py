@@ -187,6 +187,44 @@ def test_export_prints_the_access_token_and_never_a_refresh_token(
     assert REFRESH not in said.out
 
 
+def test_every_export_is_in_the_audit_without_the_value(authsome: Program) -> None:
+    authsome.connect("discord", "work")
+    authsome("export", "discord", "--connection", "work", "--format", "json")
+    authsome("export", "discord", "--connection", "work")
+    authsome("export", "discord")  # which is not connected
+    lines = authsome("audit", "--json").out.splitlines()
+    first, second = (json.loads(line) for line in lines)
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "run": "",
+        "profile": "default",
+        "provider": "discord",
+        "connection": "work",
+        "host": "",
+        "method": "",
+        "path": "",
+        "decision": "export",
+        "reason": "json",
+        "status": None,
+    }
+    assert second["reason"] == "env"
+    assert "CANARY" not in "".join(lines)
+
+
+def test_nothing_is_exported_where_the_audit_cannot_be_written(authsome: Program) -> None:
+    authsome.connect()
+    audit = authsome.home / "audit"
+    audit.mkdir(mode=0o700)
+    (audit / "audit.jsonl").mkdir()
+    said = authsome("export", "discord")
+    assert (said.status, said.out) == (1, "")
+    assert said.err.splitlines() == [
+        "authsome: error: discord/default is not exported: "
+        f"cannot write to the audit in {audit}: is a directory",
+        "authsome: hint: check its permissions and the space on its disk",
+    ]
+
+
 def test_export_to_a_shell_sets_the_variable(authsome: Program) -> None:
     authsome.connect(access="it's $HOME")
     shell = f'eval "$({" ".join(PROGRAM)} export discord)"; printf %s "$DISCORD_ACCESS_TOKEN"'
