@@ -33,7 +33,7 @@ from oauth.outcome import (
 )
 from oauth.provider import Provider
 from oauth.reach import reach_of
-from oauth.recovery import Recovery, remember, said_lately, unexplained
+from oauth.recovery import Recovery, remember, said_lately, taken, unexplained
 from oauth.refresh import LOCK_WAIT, ConnectionStore, Refresher
 from oauth.watch import Pace, Unsaved, Watch, demand_of, running
 from vault.errors import VaultError
@@ -169,6 +169,7 @@ class Keeper:
         """Note that the provider took this generation: earlier 401s were about something else."""
         if watch := self._watches.get(key):
             watch.circuit.cleared(generation)
+            taken(watch, generation)
 
     @asynccontextmanager
     async def keep_fresh(self, keys: Sequence[ConnectionKey]) -> AsyncIterator[None]:

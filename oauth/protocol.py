@@ -346,7 +346,7 @@ def _authenticated(
 def _lifetime(value: object) -> float | None:
     """Seconds from an `expires_in` of any JSON type; None where it says nothing usable.
 
-    Zero and less count as unknown: taken literally they would have every request refresh the token.
+    Less than a second counts as unknown: taken literally they would have every request refresh the token.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -355,7 +355,7 @@ def _lifetime(value: object) -> float | None:
     if isinstance(value, int):
         value = min(value, int(MAX_LIFETIME))
     seconds = float(value)
-    return None if math.isnan(seconds) or seconds <= 0 else min(seconds, MAX_LIFETIME)
+    return min(seconds, MAX_LIFETIME) if seconds >= 1 else None  # and so for NaN
 
 
 def _granted(value: object) -> tuple[str, ...] | None:

@@ -23,6 +23,13 @@ from vault.model import ConnectionKey
 RECOVERY_PAUSE: Final = 60.0
 """Seconds between two recoveries of a generation: some endpoints answer 401 to good tokens, for ever."""
 
+FIRST_PAUSE: Final = 1.0
+"""Seconds between the first two, doubled up to RECOVERY_PAUSE while they do not help: some tokens live for
+seconds, whatever their provider says."""
+
+AGE: Final = 2.0
+"""Seconds after which a new token that is refused may have died of its age."""
+
 
 class Recovery:
     """Looks into 401s, once a generation and RECOVERY_PAUSE.
@@ -45,10 +52,13 @@ class Recovery:
 
     def begin(self, key: ConnectionKey, watch: Watch, generation: int) -> asyncio.Task[Outcome] | None:
         """The one recovery from a 401 to `generation`; None where there was one a moment ago."""
+        watch.doubted = generation
         if (task := running(watch.recovery)) is not None:
             return task
         busy = running(watch.refresh)
         if busy is None and (self._was_tried(watch, generation) or self.closing):
+            if watch.brought == generation:
+                watch.brought = None
             if watch.vouched != generation:
                 watch.circuit.struck(generation, self._pace.steady())
             return None
@@ -56,7 +66,7 @@ class Recovery:
         return watch.recovery
 
     def _was_tried(self, watch: Watch, generation: int) -> bool:
-        lately = self._pace.steady() - watch.recovered_at < RECOVERY_PAUSE
+        lately = self._pace.steady() - watch.recovered_at < watch.recovery_pause
         return lately and generation in watch.tried
 
     async def _recover(
@@ -69,8 +79,10 @@ class Recovery:
                 return outcome
             if self._was_tried(watch, generation):
                 return said_lately(key, watch, generation)
-        watch.recovered_at, watch.tried = self._pace.steady(), frozenset({generation})
-        watch.vouched = None
+        now = self._pace.steady()
+        watch.recovery_pause = _next_pause(watch, generation, now - watch.recovered_at)
+        watch.recovered_at, watch.tried = now, frozenset({generation})
+        watch.brought = watch.vouched = None
         if await self._is_vouched_for(key, watch):
             watch.vouched = generation
             watch.circuit.cleared(generation)
@@ -83,6 +95,7 @@ class Recovery:
                 return outcome
             if outcome.generation != generation:
                 watch.tried |= {outcome.generation}
+                watch.brought = outcome.generation
                 return outcome
         watch.circuit.struck(generation, self._pace.steady())
         failure = watch.pausing(self._pace.steady(), needed=True)
@@ -102,6 +115,27 @@ class Recovery:
         except OAuthError:
             return False  # nothing is known; the refresh that follows will tell
         return vouches(provider.auth, probed)
+
+
+def _next_pause(watch: Watch, generation: int, since: float) -> float:
+    """Seconds until what is tried now may be tried again, `since` seconds after the last time."""
+    if since >= 2 * RECOVERY_PAUSE:
+        return FIRST_PAUSE
+    if watch.brought == generation and since > AGE:
+        return watch.recovery_pause
+    return min(RECOVERY_PAUSE, 2 * watch.recovery_pause or FIRST_PAUSE)
+
+
+def taken(watch: Watch, generation: int) -> None:
+    """The provider takes what the last recovery has brought: a later 401 to it is another matter.
+
+    Where it takes what it has just answered with 401, the request was at fault, and no recovery will help.
+    """
+    if watch.doubted == generation and watch.record and watch.record.generation == generation:
+        watch.recovery_pause = RECOVERY_PAUSE
+    elif watch.brought == generation:
+        watch.tried -= {generation}
+        watch.brought, watch.recovery_pause = None, 0.0
 
 
 def said_lately(key: ConnectionKey, watch: Watch, generation: int) -> NotUsable:

@@ -79,6 +79,12 @@ class Watch:
     """When a 401 last led to a check and a refresh, on the steady clock."""
     tried: frozenset[int] = frozenset()
     """The generation that was answered 401 then, and the one that the refresh brought."""
+    brought: int | None = None
+    """The latter, until the provider has taken or refused it."""
+    recovery_pause: float = 0.0
+    """Seconds from then until what was tried may be looked into again; 0 where the last time helped."""
+    doubted: int | None = None
+    """The generation that was answered 401 last."""
     vouched: int | None = None
     """The generation that the provider then called good."""
     jitter: tuple[int, float] = (0, 0.0)

@@ -162,7 +162,7 @@ class Rotating:
     def __init__(self) -> None:
         self.alive = "refresh-0"
         self.access: object = "access-0"
-        self.lifetime: float | None = 3600
+        self.lifetime: object = 3600
         self.rotates = True
         self.asked = 0
         self.refused = 0

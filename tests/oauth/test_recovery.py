@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from oauth.circuit import PROBE_PAUSE, STRIKES
 from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
-from oauth.provider import StaticKey
+from oauth.provider import Provider, StaticKey
 from oauth.reach import reach_of
 from oauth.recovery import RECOVERY_PAUSE
 from oauth.retry import TRIES
@@ -338,3 +338,50 @@ async def test_a_static_key_is_checked_in_its_own_slot(
     keeper = keeper_of(store, endpoint, clock, provider=keyed)
     assert refusal(await keeper.recovered(KEY, 2)).why is Why.DEAD
     assert endpoint.probes == ["Token access-0"]
+
+
+@pytest.mark.parametrize("said", [None, 0, -5, 0.001, 1, 3, 30, 1e300, "7", "soon", True])
+@pytest.mark.parametrize("life", [3.0, 10.0, 55.0])
+@pytest.mark.parametrize("provider", [CHECKED, PROVIDER], ids=["checked", "unchecked"])
+@pytest.mark.parametrize("replays", [True, False])
+@pytest.mark.parametrize("every", [0.5, 4.0])
+async def test_no_token_is_called_dead_while_its_refresh_token_is_good(
+    store: MemoryStore,
+    endpoint: Rotating,
+    clock: Clock,
+    said: object,
+    life: float,
+    provider: Provider,
+    replays: bool,
+    every: float,
+) -> None:
+    """Whatever the provider says of how long its tokens live, and however short that is."""
+    born = clock()
+
+    def rotated() -> None:
+        nonlocal born
+        born = clock()
+
+    endpoint.on_rotate, endpoint.lifetime = rotated, said
+    keeper = keeper_of(store, endpoint, clock, provider=provider)
+    end, refused, answered = clock() + 150, [], 0
+    while clock() < end:
+        if clock() - born >= life:
+            endpoint.access = "dead"
+        found = await keeper.fresh(KEY)
+        for _ in range(2):
+            if isinstance(found, NotUsable):
+                refused.append(found.why)
+                break
+            if found.value.get_secret_value() == endpoint.access:
+                keeper.accept(KEY, found.generation)
+                answered += 1
+                break
+            if not replays:
+                keeper.reject(KEY, found.generation)
+                break
+            found = await keeper.recovered(KEY, found.generation)
+        clock.seconds += every
+    assert refused == []
+    assert answered
+    assert endpoint.refused == 0
