@@ -65,7 +65,8 @@ def is_barred(never: str, path: str) -> bool:
     begins like one of `never` is that one, unless it goes on as a longer name: servers drop `.json`, dots,
     and what they take for spaces.
     """
-    wanted, given = split(never), split(path)
+    wanted = tuple("*" if segment == "*" else _folded(segment) for segment in split(never))
+    given = tuple(map(_folded, split(path)))
     tail = wanted[-2:]
     if len(tail) < 2 or "*" in tail:
         return len(wanted) == len(given) and _alike(wanted, given)
@@ -73,9 +74,7 @@ def is_barred(never: str, path: str) -> bool:
 
 
 def _alike(wanted: tuple[str, ...], given: tuple[str, ...]) -> bool:
-    return all(
-        want == "*" or _begins(_folded(have), _folded(want)) for want, have in zip(wanted, given, strict=True)
-    )
+    return all(want == "*" or _begins(have, want) for want, have in zip(wanted, given, strict=True))
 
 
 def _begins(have: str, want: str) -> bool:
@@ -84,7 +83,9 @@ def _begins(have: str, want: str) -> bool:
 
 def _folded(segment: str) -> str:
     """In small ASCII letters, without accents and marks nobody sees, from its first letter on."""
-    text = unicodedata.normalize("NFKD", segment).encode("ascii", "ignore").decode().lower()
+    if not segment.isascii():
+        segment = unicodedata.normalize("NFKD", segment).encode("ascii", "ignore").decode()
+    text = segment.lower()
     begun = _BEGINNING.match(text)
     return text[begun.end() :] if begun else text
 

@@ -173,7 +173,7 @@ WIRE: Final = (
     ),
     Mutation(
         "paths compare without case",
-        (PATHS, '.encode("ascii", "ignore").decode().lower()', '.encode("ascii", "ignore").decode()'),
+        (PATHS, "text = segment.lower()", "text = segment"),
         endpoints("/api/OAuth2/Token"),
     ),
     Mutation(
