@@ -42,11 +42,15 @@ def describe(key: ConnectionKey, connection: Connection, now: float, wanted: Rea
             scopes = []
         case _:
             assert_never(credential)
-    unconfirmed = wanted is not None and widened(connection.reach, wanted)
+    status = str(current_status(connection, now))
+    if wanted is not None and widened(connection.reach, wanted):
+        status = Health.UNCONFIRMED.value
+    elif _was_revoked(connection):
+        status = Health.REVOKED.value
     return {
         "provider": key.provider,
         "connection": key.name,
-        "status": Health.UNCONFIRMED.value if unconfirmed else str(current_status(connection, now)),
+        "status": status,
         "account": connection.account,
         "scopes": scopes,
         "requested_scopes": list(connection.requested_scopes),
@@ -77,6 +81,20 @@ def current_status(connection: Connection, now: float) -> Status:
             return Status.EXPIRED
         case _:
             return connection.status
+
+
+def _was_revoked(connection: Connection) -> bool:
+    """Whether a look at it, or the logout of another connection, has shown so since its last refresh."""
+    checked = connection.checked
+    if connection.status is Status.EXPIRED or checked is None or checked.health is not Health.REVOKED:
+        return False
+    match connection.credential:
+        case OAuthTokens(issued_at=issued_at):
+            return checked.at >= issued_at
+        case ApiKey():
+            return True
+        case _:
+            assert_never(connection.credential)
 
 
 def as_text(value: str | list[str] | None) -> str:

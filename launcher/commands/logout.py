@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--application", is_flag=True, help="Forget the provider's OAuth application instead of a connection."
 )
+@click.option("--yes", is_flag=True, help="Do not ask, also where other connections end with it.")
 @options.connect_to
 @click.pass_obj
 def command(
@@ -34,12 +36,13 @@ def command(
     name: str,
     force: bool,
     application: bool,
+    yes: bool,
     connect_to: tuple[str, ...],
 ) -> None:
     """Revoke a connection and forget it.
 
     If the provider does not confirm, the connection is kept, so that logging out can be tried again:
-    a token that is only forgotten here stays good.
+    a token that is only forgotten here stays good. Where other connections end with it, it asks first.
     """
     from launcher.app import LOCK_SECONDS
     from launcher.errors import NotConfirmed
@@ -55,6 +58,8 @@ def command(
         key = app.stored_key(provider, name)
         if not app.has_vault:
             raise _nothing(key)
+        if not yes:
+            _require_wanted(app, key)
         with app.vault.lock(key, LOCK_SECONDS):  # a refresh in between would leave a token that nobody knows
             try:
                 revoked, ended = asyncio.run(_revoke(app, key))
@@ -73,12 +78,54 @@ def command(
                 revoked, ended = False, []
             app.vault.delete_connection(key)
         for other in ended:  # without that lock: two logouts would wait for each other
-            _forget_check(app, other)
+            _mark_ended(app, other)
     report.note(f"{key} is logged out" if revoked else f"{key} is forgotten on this machine")
 
 
 def _nothing(key: ConnectionKey) -> UnknownConnection:
     return UnknownConnection(f"{key} is not connected", "see 'authsome list'")
+
+
+def _require_wanted(app: App, key: ConnectionKey) -> None:
+    """Ask where other connections would end as well. Raises: UsageProblem where nobody can be asked."""
+    from launcher.errors import UsageProblem
+    from launcher.settings import PROGRAM
+    from vault.errors import RecordDamaged
+
+    try:
+        found = app.vault.connection(key)
+    except RecordDamaged:
+        return  # which cannot be revoked
+    note = _revocation_note(app, key)
+    ended = _same_account(app, key, found.value.account) if found and note else []
+    if not ended:
+        return
+    report.warning(f"{note}: here {', '.join(map(str, ended))}")
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            f"{key} is kept: other connections would end with it", "if that is wanted, add --yes"
+        )
+    try:
+        wanted = click.confirm(f"{PROGRAM}: is that wanted?", err=True)
+    except click.Abort:
+        click.echo(err=True)
+        raise
+    if not wanted:
+        raise LauncherError(f"{key} is kept", "see 'authsome list'")
+
+
+def _revocation_note(app: App, key: ConnectionKey) -> str | None:
+    from oauth.errors import ProviderInvalid, ProviderUnknown
+    from oauth.provider import OAuth2
+
+    try:
+        auth = app.registry.get(key.provider).provider.auth
+    except (ProviderInvalid, ProviderUnknown):
+        return None  # which cannot be revoked
+    can_revoke = (
+        isinstance(auth, OAuth2) and auth.revocation_url and app.vault.client(key.profile, key.provider)
+    )
+    return auth.revocation_note if isinstance(auth, OAuth2) and can_revoke else None
 
 
 async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKey]]:
@@ -123,13 +170,15 @@ def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[Con
     ]
 
 
-def _forget_check(app: App, key: ConnectionKey) -> None:
-    """What the last check has found is no longer so."""
+def _mark_ended(app: App, key: ConnectionKey) -> None:
+    """Its tokens are revoked, as far as is known: the next check or request will tell for certain."""
     from launcher.app import LOCK_SECONDS
     from vault.errors import VaultError
+    from vault.model import Checked, Health
 
     with suppress(VaultError), app.vault.lock(key, LOCK_SECONDS):  # the logout is done, whatever comes
         current = app.vault.connection(key)
-        if current is not None and current.value.checked is not None:
-            changed = current.value.model_copy(update={"checked": None})
+        if current is not None:
+            checked = Checked(health=Health.REVOKED, at=app.now())
+            changed = current.value.model_copy(update={"checked": checked})
             app.vault.put_connection(key, changed, expected=current.generation)

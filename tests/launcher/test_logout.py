@@ -1,9 +1,14 @@
 import json
+import os
+import pty
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
-from tests.launcher.cli import ROOT, Program, connected
+import pytest
+
+from tests.launcher.cli import PROGRAM, ROOT, Program, connected
 from tests.standin import Answer, StandIn
 from vault.model import Checked, ConnectionKey, Health
 
@@ -20,11 +25,11 @@ def test_logging_out_revokes_at_the_provider_warns_and_forgets(tmp_path: Path, s
     assert tokens.access_token not in said.err
 
 
-def test_another_connection_stays(tmp_path: Path, standin: StandIn) -> None:
+def test_another_connection_stays_and_is_marked(tmp_path: Path, standin: StandIn) -> None:
     authsome, _ = connected(tmp_path / "home", standin, name="work")
     authsome.connect(name="default")
-    assert authsome("logout", "discord", "--connection", "work").status == 0
-    assert authsome("get", "discord", "--field", "status").out == "connected\n"
+    assert authsome("logout", "discord", "--connection", "work", "--yes").status == 0
+    assert authsome("get", "discord", "--field", "status").out == "revoked\n"
 
 
 def test_what_the_provider_does_not_confirm_is_kept(tmp_path: Path, standin: StandIn) -> None:
@@ -107,6 +112,16 @@ def test_connections_of_the_same_account_that_end_with_it_are_named_and_no_longe
             changed = found.value.model_copy(update={"checked": healthy, "account": account})
             vault.put_connection(key, changed, expected=found.generation)
     said = authsome("logout", "discord", "--connection", "personal")
+    assert said.status == 2
+    assert said.err.splitlines() == [
+        f"authsome: warning: {NOTE}: here discord/work",
+        "authsome: error: discord/personal is kept: other connections would end with it",
+        "authsome: hint: if that is wanted, add --yes",
+    ]
+    assert standin.seen == []
+    shown = json.loads(authsome("list", "--json").out)[0]["connections"]
+    assert {one["status"] for one in shown} == {"connected"}
+    said = authsome("logout", "discord", "--connection", "personal", "--yes")
     assert said.status == 0
     assert said.err.splitlines() == [
         f"authsome: warning: {NOTE}: here discord/work",
@@ -114,4 +129,26 @@ def test_connections_of_the_same_account_that_end_with_it_are_named_and_no_longe
         "authsome: discord/personal is logged out",
     ]
     shown = json.loads(authsome("list", "--json").out)[0]["connections"]
-    assert [(one["connection"], one["health"]) for one in shown] == [("other", "healthy"), ("work", None)]
+    assert [(one["connection"], one["status"], one["health"]) for one in shown] == [
+        ("other", "connected", "healthy"),
+        ("work", "revoked", "revoked"),
+    ]
+
+
+@pytest.mark.parametrize(("answer", "status"), [(b"n\n", 1), (b"y\n", 0)])
+def test_at_a_terminal_it_asks_before_other_connections_end(
+    tmp_path: Path, standin: StandIn, answer: bytes, status: int
+) -> None:
+    authsome, tokens = connected(tmp_path / "home", standin)
+    authsome.connect(name="work")
+    parent, child = pty.openpty()
+    os.write(parent, answer)
+    done = subprocess.run(
+        [*PROGRAM, "logout", "discord"], env=authsome.environ, stdin=child, stderr=subprocess.PIPE, text=True
+    )
+    os.close(child)
+    os.close(parent)
+    assert done.returncode == status
+    assert "here discord/work" in done.stderr
+    assert (standin.discord.access(tokens.access_token) is None) is (status == 0)
+    assert authsome("get", "discord").status == (3 if status == 0 else 0)
