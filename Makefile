@@ -10,7 +10,7 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test slow hostile heavy load lint browser readme lock clean
+.PHONY: help setup demo test slow hostile heavy load lint browser readme lock audit-lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
@@ -24,6 +24,7 @@ help:
 	@echo "make lint      check style and types"
 	@echo "make readme    write the command reference into README.md"
 	@echo "make lock      pin the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)"
+	@echo "make audit-lock  compare the pins with the known advisories in advisories.txt"
 	@echo "make clean     remove $(VENV) and everything generated"
 
 setup: $(STAMP)
@@ -71,6 +72,10 @@ lock: $(PYTHON)
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--group dev --output-file requirements.lock $(LOCK_FLAGS) pyproject.toml
+
+# Needs no network. A release must pass it, and lines must have been added by hand before.
+audit-lock: $(STAMP)
+	@$(PYTHON) -m tests.test_advisories
 
 clean:
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .ruff_cache .screenshots
