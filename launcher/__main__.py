@@ -37,7 +37,9 @@ if str(_ROOT) not in sys.path:
     # At the end: the standard library must win.
     sys.path.append(str(_ROOT))
 
-from launcher.startup import foreign_packages  # noqa: E402
+from launcher.startup import foreign_packages, hold_back_library_variables  # noqa: E402
+
+hold_back_library_variables()
 
 
 def main() -> int:

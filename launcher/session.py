@@ -28,6 +28,7 @@ class Session:
         from launcher.descriptors import key_descriptors
         from launcher.errors import LauncherError
         from launcher.settings import read_settings
+        from launcher.startup import inherited_environment
 
         key_descriptors(os.environ)  # before anything is opened
         try:
@@ -41,4 +42,4 @@ class Session:
             profile=self.profile,
             connect_to=connect_to,
         )
-        return App(settings, os.environ)
+        return App(settings, inherited_environment())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,25 @@ _LATE: Final = (
     "encodings.utf_16_le",
 )
 """What a run would otherwise import when its program is running."""
+
+
+LIBRARY_VARIABLES: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES")
+"""With these OpenSSL loads code from wherever they say, even from the working folder; openssl-env(7)."""
+
+_held_back: dict[str, str] = {}
+
+
+def hold_back_library_variables(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take out of this process's environment what has libraries load code. Before one of them is imported.
+
+    What a run left in the project would run at the next command, outside of every run.
+    """
+    _held_back.update({name: environ.pop(name) for name in LIBRARY_VARIABLES if name in environ})
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment as it was given to this process."""
+    return {**os.environ, **_held_back}
 
 
 def foreign_packages(root: Path, packages: Iterable[str] = PACKAGES) -> list[str]:

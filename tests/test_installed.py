@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent
-SCRIPT: Final = ROOT / "bin" / "authsome"
+SCRIPT: Final = ROOT / "launcher" / "authsome.sh"
 VERSION: Final = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 BASE: Final = Path(sys.base_prefix) / "bin" / VERSION
 

@@ -77,7 +77,7 @@ def test_the_wheel_holds_every_module_of_the_packages(wheel: Path) -> None:
 
 def test_the_command_is_called_authsome_and_is_no_entry_point(wheel: Path) -> None:
     """For one, installers write a program that starts Python without -I."""
-    assert read(wheel, ".data/scripts/authsome") == (ROOT / "bin" / "authsome").read_text()
+    assert read(wheel, ".data/scripts/authsome") == (ROOT / "launcher" / "authsome.sh").read_text()
     assert not any(name.endswith("entry_points.txt") for name in names(wheel))
 
 

@@ -83,7 +83,7 @@ def _install(house: House) -> None:
     (house.installed / "bin/python").symlink_to(Path(sys.base_prefix) / "bin/python3")
     (house.installed / "pyvenv.cfg").write_text(f"home = {sys.base_prefix}/bin\n")
     script = house.installed / "bin/authsome"
-    shutil.copy(ROOT / "bin/authsome", script)
+    shutil.copy(ROOT / "launcher/authsome.sh", script)
     (house.home / ".local/bin").mkdir()
     Path(house.authsome).symlink_to(script)
     subprocess.run([sys.executable, "-m", "compileall", "-q", site], check=True)

@@ -2,12 +2,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from launcher.startup import PACKAGES, foreign_packages, name_services
-from tests.launcher.cli import ROOT
+from tests.launcher.cli import PROGRAM, ROOT, Program
 
 
 def copy_of_ours(folder: Path) -> Path:
@@ -47,6 +50,45 @@ def test_the_program_refuses_to_start_with_another_vault(tmp_path: Path) -> None
         f"authsome: error: the package 'vault' comes from {tmp_path / 'other' / 'vault'}, not from {ours}",
         "authsome: hint: install authsome in an environment of its own",
     ]
+
+
+def is_opened(path: Path, command: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether a command opens the named pipe `path` to read it; it waits then for somebody to write."""
+    os.mkfifo(path)
+    process = subprocess.Popen(
+        command, env={**environ}, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while process.poll() is None:
+            with suppress(OSError):
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+                return True
+            time.sleep(0.01)
+        return False
+    finally:
+        process.kill()
+        process.wait()
+        path.unlink()
+
+
+@pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
+def test_openssl_is_not_told_where_to_load_code_from(
+    authsome: Program, tmp_path: Path, relative: bool
+) -> None:
+    """A run could leave such a file in the project: OpenSSL would load what it names, at the next command."""
+    path = tmp_path / "openssl.cnf"
+    authsome.connect()
+    environ = {**authsome.environ, "OPENSSL_CONF": path.name if relative else str(path)}
+    assert is_opened(path, [sys.executable, "-I", "-c", "import ssl"], environ), "the negative twin"
+    for arguments in (["list"], ["doctor"], ["run", "--", "true"]):
+        assert not is_opened(path, [*PROGRAM, *arguments], environ)
+
+
+def test_the_program_of_a_run_has_the_library_variables_of_its_user(authsome: Program) -> None:
+    authsome.connect()
+    environ = {**authsome.environ, "OPENSSL_CONF": "openssl.cnf"}
+    command = [*PROGRAM, "run", "--", "sh", "-c", "echo $OPENSSL_CONF"]
+    assert subprocess.check_output(command, env=environ, text=True) == "openssl.cnf\n"
 
 
 @pytest.mark.parametrize(
