@@ -25,6 +25,14 @@ class KeeperSource:
         """The credential of a connection of this run."""
         return _answer(await self._keeper.fresh(self._keys[connection]))
 
+    async def fresh_once(self, connection: str) -> Fresh | Unavailable:
+        """The same for a request that cannot be sent again."""
+        return _answer(await self._keeper.fresh_once(self._keys[connection]))
+
+    def ended(self, connection: str, generation: int) -> None:
+        """Such a request has been answered, or never will be."""
+        self._keeper.ended(self._keys[connection], generation)
+
     def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
         """The provider answered 401, with `body`, to this credential, and the child got that answer."""
         self._keeper.reject(self._keys[connection], generation, body)

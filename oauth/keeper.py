@@ -7,6 +7,7 @@ it happens ahead of time, so that no request waits for it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -113,6 +114,26 @@ class Keeper:
         if isinstance(found, Due):
             found = await self._refreshed(key, watch)
         return self._unless_dead(key, watch, found)
+
+    async def fresh_once(self, key: ConnectionKey) -> Outcome:
+        """As `fresh`, for a request that cannot be sent again, until `ended` is told of it.
+
+        It waits for a refresh that is under way, and the next refresh waits for it, a little (`FLIGHT_WAIT`):
+        some providers kill the old token at once.
+        """
+        watch = self._watches.get(key)
+        if watch and watch.holding and (refresh := running(watch.refresh)):
+            await self._wait(refresh)
+        outcome = await self.fresh(key)
+        if isinstance(outcome, FreshCredential):
+            self._watch(key).flights[outcome.generation] += 1
+        return outcome
+
+    def ended(self, key: ConnectionKey, generation: int) -> None:
+        """Note that such a request has the status of its answer, or will never have one."""
+        watch = self._watch(key)
+        watch.flights -= Counter({generation: 1})  # drops what comes to nothing
+        watch.landed.set()
 
     def reject(self, key: ConnectionKey, generation: int, body: bytes = b"") -> None:
         """Note that the provider answered 401, with `body`, to this generation.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -29,6 +29,10 @@ LOCK_WAIT: Final = 240.0
 LAST_LOCK_WAIT: Final = 5.0
 """Seconds to wait for it at the end of a process that holds the only copy of a login; who ends a run waits
 as long at most for each."""
+
+FLIGHT_WAIT: Final = 3.0
+"""Seconds that a refresh waits for answers to requests that cannot be sent again: a small part of the margin
+by which it is ahead, and longer than nearly all answers take."""
 
 LOCK_POLL: Final = 0.02
 """Seconds between two tries at the lock; kernel file locks have no queue that an event loop could await."""
@@ -120,7 +124,11 @@ class Refresher:
                 found = judge(key, watch.record, watch.reach, self._judged_at(watch), demand)
                 self._step("read")
                 watch.settle()
-                outcome = await self._refresh_locked(key, watch, found) if isinstance(found, Due) else found
+                if isinstance(found, Due):
+                    awaits = demand.rejected != found.record.generation and not self.closing
+                    outcome = await self._refresh_locked(key, watch, found, awaits=awaits)
+                else:
+                    outcome = found
             self._step("released")
         except VaultError as error:
             return self.failed(watch, NotUsable(Why.UNAVAILABLE, str(error), error.hint), error)
@@ -140,8 +148,8 @@ class Refresher:
     def _judged_at(self, watch: Watch) -> float:
         return watch.now(self._now(), self._pace.steady())
 
-    async def _refresh_locked(self, key: ConnectionKey, watch: Watch, due: Due) -> Outcome:
-        async with self._secured(key):
+    async def _refresh_locked(self, key: ConnectionKey, watch: Watch, due: Due, *, awaits: bool) -> Outcome:
+        async with self._secured(key), self._held(watch, due.record.generation, awaits):
             if watch.unsaved is None:
                 try:
                     tokens = await self._ask(key, watch, due.tokens)
@@ -158,6 +166,21 @@ class Refresher:
         with ExitStack() as held:
             await asyncio.to_thread(held.enter_context, self._store.secured(key))
             yield
+
+    @asynccontextmanager
+    async def _held(self, watch: Watch, generation: int, awaits: bool) -> AsyncIterator[None]:
+        """Let no request that cannot be sent again be under way with a token whose life ends in the block."""
+        watch.holding = True
+        try:
+            if awaits:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FLIGHT_WAIT):
+                        while watch.flights[generation]:
+                            watch.landed.clear()
+                            await watch.landed.wait()
+            yield
+        finally:
+            watch.holding = False
 
     async def _ask(self, key: ConnectionKey, watch: Watch, tokens: OAuthTokens) -> OAuthTokens:
         auth = self._providers(key.provider).auth

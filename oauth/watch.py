@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -74,6 +75,12 @@ class Watch:
     """A refresh was sent, and what it brings is not known; for good, where the process ends meanwhile."""
     refused: bool = False
     """The provider refused the refresh token of this connection in this process."""
+    holding: bool = False
+    """A refresh is about to end the life of the token: what cannot be sent again waits for it."""
+    flights: Counter[int] = field(default_factory=Counter)
+    """Requests under way that cannot be sent again, by the generation that they carry."""
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    """One of them has been answered."""
     circuit: Circuit = field(default_factory=Circuit)
     recovered_at: float = NEVER
     """When a 401 last led to a check and a refresh, on the steady clock."""

@@ -94,6 +94,8 @@ class _Notes:
     generation: int = 0
     credential: SecretStr | None = None
     """What was sent with the request, to be searched for until its answer has ended."""
+    once: bool = False
+    """The request cannot be sent again, and has no answer yet."""
     recorded: bool = False
 
     @property
@@ -171,16 +173,17 @@ class Addon:
                 assert_never(unknown)
 
     async def _inject(self, flow: http.HTTPFlow, target: Target, rule: Rule) -> None:
+        once = not is_repeatable(target.method, target.headers)
         try:
             async with asyncio.timeout(CREDENTIAL_TIMEOUT):
-                answer = await self._source.fresh(rule.connection)
+                answer = await (self._source.fresh_once if once else self._source.fresh)(rule.connection)
         except TimeoutError:
             answer = Unavailable(
                 Reason.CREDENTIAL_UNAVAILABLE, f"no credential for {rule.connection} in time"
             )
         match answer:
             case Fresh():
-                self._send(flow, target, rule, answer)
+                self._send(flow, target, rule, answer, once)
             case Unavailable():
                 self._tell(flow, target, rule, answer)
             case unknown:
@@ -194,14 +197,16 @@ class Addon:
             self._cleanse_whole(response)
             flow.response = _fitting(flow, response)
 
-    def _send(self, flow: http.HTTPFlow, target: Target, rule: Rule, answer: Fresh) -> None:
+    def _send(self, flow: http.HTTPFlow, target: Target, rule: Rule, answer: Fresh, once: bool) -> None:
         if not self._recorded:
+            if once:
+                self._source.ended(rule.connection, answer.generation)
             # Else a child that fills the disk would use the account unseen.
             message = "the audit could not be written, so no credential is sent"
             self._refuse(flow, target, Refuse(Reason.INTERNAL_ERROR, message))
             return
         flow.request.headers.fields = self._filled(target, rule, answer)
-        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation, answer.value)
+        flow.metadata[_NOTES] = _Notes(target, Inject(rule), answer.generation, answer.value, once)
         flow.request.stream = True
 
     def _filled(self, target: Target, rule: Rule, answer: Fresh) -> slots.Headers:
@@ -222,6 +227,7 @@ class Addon:
             case PassThrough():
                 pass
             case Inject(rule):
+                notes = self._answered(flow, notes)
                 if flow.response.status_code == 101:
                     flow.kill()  # a switch of protocols, which nobody asked for
                     return
@@ -292,10 +298,17 @@ class Addon:
         """Record a request that got no answer: reset, timeout, or refused by mitmproxy's own checks."""
         notes = flow.metadata.get(_NOTES)
         if isinstance(notes, _Notes):
-            self._record_once(flow, notes, None)
+            self._record_once(flow, self._answered(flow, notes), None)
         else:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
             self._record(audit.describe(_measure(flow), refusal, 400))
+
+    def _answered(self, flow: http.HTTPFlow, notes: _Notes) -> _Notes:
+        """Let the credential of a request that cannot be sent again end its life from now on."""
+        if notes.once and isinstance(notes.decision, Inject):
+            self._source.ended(notes.decision.rule.connection, notes.generation)
+            notes = flow.metadata[_NOTES] = replace(notes, once=False)
+        return notes
 
     def _is_searched(self, flow: http.HTTPFlow) -> bool:
         """Whether the answer is a rule host's: over cleartext, too, it may show what the server knows."""

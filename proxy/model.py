@@ -156,6 +156,14 @@ class CredentialSource(Protocol):
         """The credential of `connection`, refreshed when due."""
         ...
 
+    async def fresh_once(self, connection: str) -> Fresh | Unavailable:
+        """The same for a request that cannot be sent again: until `ended` the credential should stay good."""
+        ...
+
+    def ended(self, connection: str, generation: int) -> None:
+        """Such a request has its answer's status, or will never have one."""
+        ...
+
     def accepted(self, connection: str, generation: int) -> None:
         """The provider took this credential."""
         ...

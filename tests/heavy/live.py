@@ -83,6 +83,7 @@ async def live(
     home: Path,
     standin: StandIn,
     keys: Sequence[ConnectionKey],
+    make_source: type[Watched] = Watched,
 ) -> AsyncIterator[Live]:
     """Everything that `authsome run` starts, less the child."""
     registry = Registry(home / "providers")
@@ -94,7 +95,7 @@ async def live(
     async with httpx.AsyncClient(transport=transport) as http:
         with open_vault(home) as vault:
             keeper = Keeper(vault, provider, OAuthClient(http, time.time), time.time)
-            source = Watched(keeper, keys)
+            source = make_source(keeper, keys)
             rules = rules_for(keys, {key.provider: provider(key.provider) for key in keys})
             try:
                 async with keeper.keep_fresh(keys), proxied(standin, source=source, rules=rules) as wire:

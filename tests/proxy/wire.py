@@ -63,6 +63,16 @@ class Source:
     recoveries: list[tuple[str, int, bytes]] = field(default_factory=list)
     acceptances: list[tuple[str, int]] = field(default_factory=list)
 
+    async def fresh_once(self, connection: str) -> Fresh | Unavailable:
+        answer = await self.fresh(connection)
+        self.flights += isinstance(answer, Fresh)
+        return answer
+
+    def ended(self, connection: str, generation: int) -> None:
+        self.flights -= 1
+
+    flights: int = 0
+
     def rejected(self, connection: str, generation: int, body: bytes = b"") -> None:
         self.rejections.append((connection, generation))
 
