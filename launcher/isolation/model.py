@@ -181,7 +181,7 @@ class Facts:
     folders: frozenset[str]
     """Those of the plan's folders that exist, the home folder too, and what `/tmp` holds of daemons."""
     system_mounts: tuple[str, ...]
-    """Mounts at and below /sys."""
+    """Where mounts show the kernel's settings, save for /proc itself."""
     has_version_6: bool
     """Whether there is IPv6."""
     memory: int

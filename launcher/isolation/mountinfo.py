@@ -9,6 +9,13 @@ from typing import Final
 
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
+_SETTINGS: Final = frozenset(
+    {"proc", "sysfs", "cgroup", "cgroup2", "binfmt_misc", "debugfs", "tracefs", "configfs", "securityfs"}
+    | {"bpf", "efivarfs", "pstore", "selinuxfs", "smackfs", "fusectl", "resctrl", "nfsd", "xenfs"}
+)
+"""Types of file systems in which whoever is root changes the kernel or names programs that it starts: what
+handles cores and other kinds of programs, what is told of empty groups. They can be mounted anywhere."""
+
 _NEXT_SOCKET: Final = re.compile(r"\n(?=[0-9A-Fa-f]{8,}: )")
 """Between two sockets of /proc/net/unix. A name may hold any character but NUL, a newline too."""
 
@@ -23,12 +30,18 @@ class Mount:
     """The folder of the file system that is mounted."""
     point: str
     """Where it is mounted."""
+    kind: str = ""
+    """The type of the file system."""
 
 
 def parse_mounts(text: str) -> tuple[Mount, ...]:
     """The mounts in the order in which they were made."""
     lines = [line.split(" ") for line in text.split("\n")]
-    return tuple(Mount(parts[2], _plain(parts[3]), _plain(parts[4])) for parts in lines if len(parts) > 5)
+    return tuple(
+        Mount(parts[2], _plain(parts[3]), _plain(parts[4]), parts[parts.index("-", 6) + 1])
+        for parts in lines
+        if len(parts) > 5
+    )
 
 
 def parse_sockets(text: str) -> tuple[str, ...]:
@@ -48,6 +61,16 @@ def parse_executed(text: str) -> tuple[str, ...]:
     found = (line.split(maxsplit=5) for line in text.split("\n"))
     paths = (parts[5] for parts in found if len(parts) == 6 and "x" in parts[1] and parts[5][0] == "/")
     return tuple(dict.fromkeys(paths))
+
+
+def settings(mounts: Sequence[Mount]) -> tuple[str, ...]:
+    """Where mounts show the kernel's settings, save for /proc itself, of which a program needs parts."""
+    on_top = {mount.point: mount.kind for mount in mounts}
+    return tuple(
+        point
+        for point, kind in on_top.items()
+        if point != "/proc" and (kind in _SETTINGS or _below(point, "/sys") is not None)
+    )
 
 
 def aliases(mounts: Sequence[Mount], path: str) -> tuple[str, ...]:

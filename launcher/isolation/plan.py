@@ -67,6 +67,10 @@ _FROZEN_IN_PROC: Final = (
     "/proc/bus",
     "/proc/fs",
     "/proc/acpi",
+    "/proc/scsi",
+    "/proc/driver",
+    "/proc/dynamic_debug",
+    "/proc/mtrr",
 )
 """What root may write by owning it, without any capability: /proc/sys/kernel/core_pattern names a
 program that the kernel starts outside of everything."""
@@ -111,7 +115,7 @@ def make_plan(level: Level, facts: Facts, wishes: Wishes | None = None) -> Plan:
                 facts,
                 dropped=_ROOT_WITHOUT_NAMESPACES if facts.uid == 0 else frozenset(),
                 fence=Fence.FILES,
-                read_only=(*facts.code, *(("/proc", "/sys") if facts.uid == 0 else ())),
+                read_only=(*facts.code, *(("/proc", *facts.system_mounts) if facts.uid == 0 else ())),
                 denied=_LIGHT | {Denied.UNIX_SOCKETS},
             )
         case Level.NONE:

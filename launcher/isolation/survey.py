@@ -19,6 +19,7 @@ from launcher.isolation.mountinfo import (
     parse_executed,
     parse_mounts,
     parse_sockets,
+    settings,
 )
 from launcher.isolation.plan import DAEMON_FOLDERS, PRIVATE_IN_TMP, RESOLVER, SANDBOX_SCRATCH
 
@@ -57,7 +58,7 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
         code=tuple(dict.fromkeys(_code(mounts))),
         devices=tuple(_devices("/dev")),
         folders=frozenset((*_folders(), *([user_home] if os.path.isdir(user_home) else []))),
-        system_mounts=tuple(mount.point for mount in mounts if f"{mount.point}/".startswith("/sys/")),
+        system_mounts=settings(mounts),
         has_version_6=os.path.exists("/proc/sys/net/ipv6"),
         memory=bound(),
     )

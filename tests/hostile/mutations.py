@@ -28,8 +28,8 @@ class Mutation:
 
 POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
 SPELLING: Final = "proxy/spelling.py"
-PLAN, ENTER, SURVEY, MOUNTS, SECCOMP = (
-    f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "seccomp")
+PLAN, ENTER, SURVEY, MOUNTS, MOUNTINFO = (
+    f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "mountinfo")
 )
 UNVALIDATED: Final = (
     "proxy/handler.py",
@@ -662,13 +662,25 @@ FOR_ROOT: Final = (
     Mutation(
         "the kernel's settings are frozen",
         (PLAN, "*frozen)", ")"),
-        ("core_pattern", "kernel_settings"),
+        ("core_pattern", "kernel_settings", "kernel_programs", "kernel_programs_anew"),
+        "guard",
+    ),
+    Mutation(
+        "the kernel's settings are frozen wherever they are mounted",
+        (MOUNTINFO, "(kind in _SETTINGS or _below(", "(_below("),
+        ("kernel_programs_elsewhere",),
         "guard",
     ),
     Mutation(
         "the kernel's settings are fenced off",
-        (PLAN, '("/proc", "/sys") if facts.uid == 0 else ()', "()"),
-        ("core_pattern", "kernel_settings"),
+        (PLAN, '("/proc", *facts.system_mounts) if facts.uid == 0 else ()', "()"),
+        ("core_pattern", "kernel_settings", "kernel_programs"),
+        "landlock",
+    ),
+    Mutation(
+        "the kernel's settings are fenced off wherever they are mounted",
+        (PLAN, '("/proc", *facts.system_mounts)', '("/proc", "/sys")'),
+        ("kernel_programs_elsewhere",),
         "landlock",
     ),
     Mutation(

@@ -28,6 +28,8 @@ class Order:
     home: str = ""
     alias: str = ""
     """Where `home` is mounted a second time."""
+    settings: str = ""
+    """Where root is shown the kernel's settings as well."""
     host: str = ""
     """The kind of machine to stand for, see `hosts`."""
     secret: str = ""
@@ -67,6 +69,8 @@ def main() -> None:
     if order.alias:
         hosts.bind(order.home, order.alias)
         mount_account()
+    if order.settings:
+        hosts.show_settings(order.settings)
     if order.secret:
         secret = Path(order.secret).read_bytes()
         if order.uid < 0:

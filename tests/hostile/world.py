@@ -108,6 +108,7 @@ class House:
             uid=self.around.uid,
             home=str(self.home),
             alias=str(self.around.folder / "alias"),
+            settings=self.around.environ["KERNEL"] if self.around.uid < 0 else "",
             host="docker" if level == "landlock" else "",
             secret=str(self.around.vault / "master.key"),
         )
@@ -189,6 +190,7 @@ ADDRESSES: Final = frozenset(
     {
         "VAULT",
         "ALIAS",
+        "KERNEL",
         "TEMPORARY",
         "PATH_SOCKET",
         "ABSTRACT_SOCKET",

@@ -211,6 +211,86 @@ def kernel_settings() -> bytes:
         return b"reached"
 
 
+PROGRAMS = (
+    "proc/sys/kernel/core_pattern",
+    "proc/sys/kernel/modprobe",
+    "proc/sys/kernel/hotplug",
+    "proc/sys/kernel/poweroff_cmd",
+    "proc/sys/kernel/usermodehelper/bset",
+    "proc/sys/fs/binfmt_misc/register",
+    "proc/sysrq-trigger",
+    "sys/kernel/uevent_helper",
+    "sys/fs/cgroup/release_agent",
+    "sys/fs/cgroup/*/release_agent",
+    "cgroup/release_agent",
+    "binfmt_misc/register",
+    "debug/sched/features",
+)
+"""Below / and wherever else the kernel's settings are shown: what names the programs that it starts outside,
+on a program's behalf, and what else ends an isolation."""
+
+
+def open_settings(root: Path) -> list[str]:
+    """Those that can be written; what they say stays."""
+    found = []
+    for path in (path for pattern in PROGRAMS for path in root.glob(pattern)):
+        try:
+            with open(path, "wb", 0) as file:
+                if path.name == "release_agent":  # of which the kernel asks again when it is written
+                    file.write(path.read_bytes() or b"\n")
+        except OSError:
+            continue
+        found.append(str(path))
+    return found
+
+
+def kernel_programs() -> bytes:
+    found = open_settings(Path("/"))
+    return f"reached {found}".encode() if found else b""
+
+
+def kernel_programs_elsewhere() -> bytes:
+    """Where another mount shows them, as for a system in a folder."""
+    found = open_settings(Path(os.environ["KERNEL"]))
+    return f"reached {found}".encode() if found else b""
+
+
+def kernel_programs_anew() -> bytes:
+    """In further namespaces, in which this process may mount, and is still root to the files of root."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write, _settings_anew(Path(os.environ["KERNEL"]) / "anew"))
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    with open(read, "rb") as file:
+        return file.read()
+
+
+def _settings_anew(folder: Path) -> bytes:
+    spaces = (0x10000000, 0x00020000, 0x02000000, 0x40000000, 0x20000000)  # user, mount, cgroup, network, pid
+    for space in spaces[1:]:
+        if LIBC.unshare(space) < 0 and LIBC.unshare(spaces[0] | space) < 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+    if pid := os.fork():  # which is in the new namespace of processes
+        os.waitpid(pid, 0)
+        os._exit(0)
+    LIBC.mount(b"none", b"/", None, 1 << 18 | 16384, None)
+    for name, kind, options in (
+        ("proc", b"proc", None),
+        ("sys", b"sysfs", None),
+        ("cgroup", b"cgroup", b"freezer"),
+        ("debug", b"debugfs", None),
+    ):
+        # Onto what is there: a file that root makes has no owner in these namespaces.
+        LIBC.mount(b"none", bytes(folder / name), kind, 0, options)
+    found = open_settings(folder)
+    return f"reached {found}".encode() if found else b""
+
+
 def live_code() -> bytes:
     """A file that the launcher executes: what is written is executed at once."""
     with open(os.environ["CODE"], "r+b"):

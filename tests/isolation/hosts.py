@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -27,6 +28,25 @@ def bind(source: str, target: str) -> None:
     """Mount a folder a second time, seen by this process and what it starts."""
     _own_mounts()
     mount(source, target, None, MS_BIND)
+
+
+def show_settings(folder: str) -> None:
+    """Show root the kernel's settings in a folder, too, as for a system that lies in it."""
+    if os.geteuid():
+        return
+    _own_mounts()
+    for name, kind, options in (
+        ("proc", "proc", None),
+        ("sys", "sysfs", None),
+        ("cgroup", "cgroup", "freezer"),
+        ("binfmt_misc", "binfmt_misc", None),
+        ("debug", "debugfs", None),
+    ):
+        os.makedirs(f"{folder}/{name}", exist_ok=True)
+        with contextlib.suppress(OSError):  # not every kernel has all
+            mount("none", f"{folder}/{name}", kind, 0, options)
+    with contextlib.suppress(OSError):
+        mount("none", "/proc/sys/fs/binfmt_misc", "binfmt_misc", 0)
 
 
 def become_user(uid: int) -> None:

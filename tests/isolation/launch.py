@@ -44,6 +44,8 @@ class Order:
     """Where the folder of the vault's folder is mounted a second time."""
     binds: Sequence[Sequence[str]] = ()
     """What is mounted a second time, and where."""
+    settings: str = ""
+    """Where the kernel's settings are shown as well."""
     handed: str = ""
     """A file that the launcher was handed as a descriptor."""
     code: str = ""
@@ -101,6 +103,8 @@ def main() -> int:
         hosts.bind(str(Path(order.vault).parent), order.alias)
     for source, target in order.binds:
         hosts.bind(source, target)
+    if order.settings:
+        hosts.show_settings(order.settings)
     if order.uid >= 0:
         hosts.become_user(order.uid)
     if order.host:

@@ -57,7 +57,15 @@ VERDICTS: Final = {
 }
 """Each attack, and the levels at which it is open. What is open everywhere is not an attack."""
 
-AS_ROOT: Final = ("block_device", "core_pattern", "kernel_settings", "packet_socket")
+AS_ROOT: Final = (
+    "block_device",
+    "core_pattern",
+    "kernel_settings",
+    "kernel_programs",
+    "kernel_programs_elsewhere",
+    "kernel_programs_anew",
+    "packet_socket",
+)
 """Open to root alone, and to nobody at any level."""
 
 HONEST: Final = ("own_stream_pair", "own_terminal", "own_child", "visible_file")
@@ -77,6 +85,7 @@ def everything(around: World, level: str) -> dict[str, str]:
         level,
         (*HONEST, *attacks(around)),
         alias=str(around.folder / "alias"),
+        settings=around.environ["KERNEL"],
         hand_over=str(around.home),
         loose=True,
         code=around.environ["CODE"],
@@ -141,19 +150,25 @@ def test_without_the_protection_the_attack_works(
         ("guard", "Mask", "block_device"),
         ("guard", "Freeze", "core_pattern"),
         ("guard", "Freeze", "kernel_settings"),
+        ("guard", "Freeze", "kernel_programs"),
+        ("guard", "Freeze", "kernel_programs_elsewhere"),
+        ("guard", "Freeze", "kernel_programs_anew"),
+        ("guard-nopid", "Freeze", "kernel_programs_anew"),
         ("guard-nopid", "dropped", "own_unmount"),
         ("landlock", "read_only", "core_pattern"),
+        ("landlock", "read_only", "kernel_programs_elsewhere"),
         ("landlock", "dropped", "packet_socket"),
     ],
 )
 def test_without_the_protection_the_attack_works_for_root(
     around: World, level: str, left_out: str, attack: str
 ) -> None:
-    assert around.attack(level, [attack]) == {attack: "blocked"}
+    more = {"settings": around.environ["KERNEL"]}
+    assert around.attack(level, [attack], **more) == {attack: "blocked"}
     if is_root(around):
-        assert around.attack(level, [attack], without=[left_out])[attack] != "blocked"
+        assert around.attack(level, [attack], without=[left_out], **more)[attack] != "blocked"
     else:
-        assert around.attack("none", [attack]) == {attack: "blocked"}
+        assert around.attack("none", [attack], **more) == {attack: "blocked"}
 
 
 def test_a_hardened_launcher_is_closed_even_to_programs_that_are_not_isolated(around: World) -> None:

@@ -11,6 +11,7 @@ from launcher.isolation.mountinfo import (
     parse_executed,
     parse_mounts,
     parse_sockets,
+    settings,
 )
 
 HOME = "/home/u/.authsome"
@@ -18,7 +19,7 @@ HOME = "/home/u/.authsome"
 
 def test_a_line_is_read_with_its_blanks() -> None:
     text = "36 35 98:0 /mnt\\0401 /with\\040blank\\134 rw,noatime master:1 - ext3 /dev/root rw\n"
-    assert parse_mounts(text) == (Mount("98:0", "/mnt 1", "/with blank\\"),)
+    assert parse_mounts(text) == (Mount("98:0", "/mnt 1", "/with blank\\", "ext3"),)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,30 @@ def test_the_mounts_of_what_a_folder_holds_are_found(
     assert mounted_parts([Mount(*each) for each in mounts], HOME) == found
 
 
+def test_the_kernels_settings_are_found_wherever_they_are_mounted() -> None:
+    """In /proc a program has its own entries to write to; what is mounted over another counts alone."""
+    shown = [
+        ("/", "ext4"),
+        ("/proc", "proc"),
+        ("/proc/sys/fs/binfmt_misc", "binfmt_misc"),
+        ("/sys", "sysfs"),
+        ("/sys/fs/anything", "new"),
+        ("/system", "ext4"),
+        ("/cgroup", "cgroup"),
+        ("/srv/root/proc", "proc"),
+        ("/srv/covered", "proc"),
+        ("/srv/covered", "tmpfs"),
+    ]
+    mounts = [Mount("8:1", "/", point, kind) for point, kind in shown]
+    assert settings(mounts) == (
+        "/proc/sys/fs/binfmt_misc",
+        "/sys",
+        "/sys/fs/anything",
+        "/cgroup",
+        "/srv/root/proc",
+    )
+
+
 ODD = ("\f", "\v", "\r", "\x1c", "\x85", "\u2028", "\u2029", "\n", "\n ")
 """At each str.splitlines() would cut, and at some str.split()."""
 
@@ -81,7 +106,7 @@ def test_a_name_is_read_whole_whatever_it_holds(odd: str) -> None:
     if "\n" in odd:  # these files escape it
         return
     mount = f"36 35 98:0 / /mnt/a{odd}b rw - ext3 /dev/root rw\n"
-    assert parse_mounts(mount * 2) == (Mount("98:0", "/", f"/mnt/a{odd}b"),) * 2
+    assert parse_mounts(mount * 2) == (Mount("98:0", "/", f"/mnt/a{odd}b", "ext3"),) * 2
     mapped = f"55d1-55d2 r-xp 00001000 08:01 11  /usr/a{odd}b\n"
     assert parse_executed(mapped * 2) == (f"/usr/a{odd}b",)
 

@@ -126,6 +126,8 @@ def world(user: str) -> Iterator[World]:
         ):
             (folder / name).mkdir(mode=0o700 if name == "home/.authsome" else 0o755)
         (folder / "alias").mkdir()
+        for name in ("proc", "sys", "cgroup", "debug"):
+            (folder / "kernel" / "anew" / name).mkdir(parents=True)
         files = {
             "home/.authsome/vault.db": CANARY,
             "home/.authsome/runs/r1/ca.pem": "pem\n",
@@ -149,6 +151,7 @@ def _places(folder: Path) -> dict[str, str]:
         "HOME": str(folder / "home"),
         "VAULT": str(folder / "home/.authsome"),
         "ALIAS": str(folder / "alias"),
+        "KERNEL": str(folder / "kernel"),
         "TEMPORARY": str(folder / "temporary"),
         "CODE": str(folder / "home/project/library"),
         "PYTHONDONTWRITEBYTECODE": "",
