@@ -527,6 +527,18 @@ ISOLATION: Final = (
         "guard",
     ),
     Mutation(
+        "handles are refused",
+        (PLAN, "Denied.VSOCK, Denied.HANDLES, ", "Denied.VSOCK, "),
+        ("handles",),
+        "guard",
+    ),
+    Mutation(
+        "the user's limit of cores is given back",
+        (ENTER, "resource.setrlimit(resource.RLIMIT_CORE, plan.facts.core_limit)", "pass"),
+        ("own_core_limit",),
+        "guard",
+    ),
+    Mutation(
         "nothing is imported while the program runs",
         ("launcher/startup.py", "sys.meta_path[:] = [Sealed()]", "pass"),
         ("late_module",),

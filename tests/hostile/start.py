@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,9 @@ def main() -> None:
             hosts.remember(KEY, secret)
     if order.host:
         hosts.become(order.host)
+    # Where the user allows cores, which are the programs' alone.
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     # A folder that some shells leave open in what they start.
     os.dup2(os.open(order.home, os.O_RDONLY), 9, inheritable=True)
     os.chdir(order.folder)

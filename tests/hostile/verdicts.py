@@ -72,6 +72,8 @@ MACHINE: Final = {
     "beside_working_folder": LEAKS,
     "keyring": LEAKS,
     "rings": OPENS,
+    "handles": OPENS,
+    "own_core_limit": row(_o, _o, _o, _o),
     "late_module": NOTHING,
     "executed_code": NOTHING,
     "packet_socket": NOTHING,

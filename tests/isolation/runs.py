@@ -36,6 +36,23 @@ class Runner:
     tokens: Tokens
     environ: dict[str, str]
 
+    def begun(self, *arguments: str) -> subprocess.Popen[str]:
+        """The real program, to be waited for; its process is the launcher's."""
+        order = {
+            "argv": [*PROGRAM, *arguments],
+            "uid": self.around.uid,
+            "host": "",
+            "folder": str(self.around.home / "project"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.isolation.on_host", json.dumps(order)],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
     def authsome(self, *arguments: str, host: str = "", folder: str = "") -> Said:
         """The real program, on this kind of machine, in the user's folder `project` if in no other."""
         order = {

@@ -220,6 +220,41 @@ def test_io_uring_is_denied_at_every_level(level: Level) -> None:
     assert Denied.IO_URING in make_plan(level, FACTS).denied
 
 
+@pytest.mark.parametrize("level", [*WITH_NAMESPACES, Level.LANDLOCK])
+def test_handles_are_denied_at_every_level(level: Level) -> None:
+    assert Denied.HANDLES in make_plan(level, FACTS).denied
+
+
+@pytest.mark.parametrize(
+    "name", ["dbus", "systemd", "docker", "containerd", "podman", "crio", "libvirt", "user"]
+)
+def test_each_folder_of_daemons_is_hidden_whole(name: str) -> None:
+    there = replace(FACTS, folders=frozenset({f"/run/{name}"}))
+    assert Hide(f"/run/{name}") in make_plan(Level.GUARD, there).mounts
+
+
+@pytest.mark.parametrize("name", ["tmux-1", "ssh-aB3", "dbus-aB3", ".X11-unix", ".ICE-unix"])
+def test_each_folder_of_a_session_is_ones_own(name: str) -> None:
+    mounts = make_plan(Level.GUARD, replace(FACTS, folders=frozenset({f"/tmp/{name}"}))).mounts
+    assert [each.path for each in mounts if isinstance(each, Scratch)] == [f"/tmp/{name}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "dynamic_debug", "mtrr"],
+)
+@pytest.mark.parametrize("level", WITH_NAMESPACES)
+def test_each_part_of_proc_with_settings_is_frozen_for_root(level: Level, name: str) -> None:
+    assert Freeze(f"/proc/{name}") in make_plan(level, ROOT).mounts
+
+
+@pytest.mark.parametrize("number", [2, 13, 16, 17, 19, 21, 27, 38, 39, 40])
+def test_under_landlock_root_gives_up_each_capability_that_leads_round_it(number: int) -> None:
+    dropped = make_plan(Level.LANDLOCK, ROOT).dropped
+    assert dropped is not None
+    assert number in dropped
+
+
 def test_without_isolation_nothing_is_done() -> None:
     plan = make_plan(Level.NONE, FACTS)
     assert (plan.namespaces, plan.mounts, plan.fence, plan.denied) == (frozenset(), (), None, frozenset())
