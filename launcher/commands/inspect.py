@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 
 from launcher import options
 from launcher.session import Session
+
+PIECE: Final = 1024
+"""Bytes. What is larger than a buffer is written past it, and is not there any more to tell why it failed."""
 
 
 @click.command("inspect")
@@ -26,4 +30,5 @@ def command(session: Session, provider: str) -> None:
     """
     with session.app() as app:
         text = app.registered(provider).text
-    sys.stdout.buffer.write(text)
+    for at in range(0, len(text), PIECE):
+        sys.stdout.buffer.write(text[at : at + PIECE])
