@@ -16,9 +16,10 @@ from vault.errors import AlreadyThere, KeyUnavailable, RecordDamaged, StorageDam
 from vault.files import partial_prefix, refusals_mapped, sync_folder
 from vault.keys import KeySource
 from vault.locks import FileLocks
+from vault.marks import lock_name
 from vault.rekey import LOCK_WAIT, connections_held, no_step
 from vault.slot import Slot, parse, unwrap
-from vault.storage import SqliteStorage, StoredRecord, lock_name
+from vault.storage import SqliteStorage, StoredRecord
 
 type Records = Mapping[RecordId, StoredRecord]
 

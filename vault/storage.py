@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import glob
-import hashlib
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,26 +18,20 @@ from vault.database import (
     APPLICATION_ID,
     STORAGE_FORMAT,
     all_rows,
-    connect,
     content,
     copy_database,
-    make_private_database,
-    pragma,
     replace_rows,
-    set_up,
     text,
-    transaction,
 )
-from vault.envelope import Kind, RecordId
-from vault.errors import AlreadyThere, Conflict, KeptAside, PremiseChanged, StorageUnavailable
-from vault.files import partial_prefix, refusals_mapped
+from vault.envelope import SLOT, Kind, RecordId
+from vault.errors import AlreadyThere, Conflict, KeptAside, PremiseChanged, StorageDamaged, StorageUnavailable
+from vault.files import make_private_folder, partial_prefix, refusals_mapped
 from vault.locks import FileLocks
+from vault.marks import Mark, Marks, lock_name, vault_name
+from vault.pair import BUSY_TIMEOUT, Pair
 from vault.spool import Aside, Spool, digest
 
 __all__ = ["APPLICATION_ID", "STORAGE_FORMAT", "Premise", "SqliteStorage", "Storage", "StoredRecord"]
-
-BUSY_TIMEOUT: Final = 15.0
-"""Seconds to wait for another process's write, which takes milliseconds unless the disk is very slow."""
 
 _THIS_RECORD: Final = "profile = ? AND kind = ? AND provider = ? AND name = ?"
 
@@ -125,6 +117,18 @@ class Storage(Protocol):
         """
         ...
 
+    def lost(self) -> list[RecordId]:
+        """Records whose last known write is not there: the store is older than it was, or damaged."""
+        ...
+
+    def is_lost(self, record: RecordId) -> bool:
+        """Whether a record is gone that nobody has deleted."""
+        ...
+
+    def is_copy(self, record: RecordId) -> bool:
+        """Whether what is stored was put back or copied here: another copy may have gone on."""
+        ...
+
     def lock(self, record: RecordId, timeout: float) -> AbstractContextManager[None]:
         """Hold a record, there or not, against every other thread and process; freed when the holder dies.
 
@@ -143,10 +147,11 @@ class Storage(Protocol):
 
 
 class SqliteStorage:
-    """Records in one SQLite file; beside it the folders `locks`, and `spool` for what could not be stored.
+    """Records in one SQLite file; beside it the folders `locks`, which has the marks of the records in it,
+    and `spool` for what could not be stored.
 
-    Two connections, so that a reader (`version` is called from an event loop) never waits for a write
-    to reach the disk. Makes the folder and the file where they are missing. `flock` is flock(2).
+    Makes the folder and the file where they are missing. `flock` is flock(2). May be used from several
+    threads; a reader (`version` is called from an event loop) never waits for a write to reach the disk.
 
     Raises: LoosePermissions, FormatTooNew, StorageUnavailable; a file that is not ours is not changed.
     """
@@ -159,31 +164,33 @@ class SqliteStorage:
         flock: Callable[[int, int], None] = fcntl.flock,
     ) -> None:
         self._path = path
-        self._reading = threading.Lock()
-        self._writing = threading.Lock()
-        with refusals_mapped(path), ExitStack() as undo:
-            make_private_database(path)
-            self._locks = FileLocks(path.parent / "locks", flock)
-            self._spool = Spool(path.parent / "spool")
-            self._writer = undo.enter_context(closing(connect(path, busy_timeout)))
-            with self._locks.hold("setup", BUSY_TIMEOUT, "opening the vault"):
-                set_up(self._writer, path)
-            self._writer.execute("PRAGMA synchronous = FULL")
-            self._writer.execute("PRAGMA fullfsync = ON")  # macOS: fsync(2) alone does not reach the disk
-            self._writer.execute("PRAGMA secure_delete = ON")
-            self._reader = undo.enter_context(closing(connect(path, busy_timeout)))
-            self._reader.execute("PRAGMA query_only = ON")
-            undo.pop_all()
+        folder = path.parent / "locks"
+        with refusals_mapped(path):
+            make_private_folder(path.parent)
+            self._locks = FileLocks(folder, flock)
+        self._marks = Marks(folder)
+        self._spool = Spool(path.parent / "spool")
+        journal = path.with_name(f"{path.name}-wal")
+        with refusals_mapped(path):
+            is_pending = journal.exists() and journal.stat().st_size > 0
+        self._pair = Pair(path, self._locks, busy_timeout)
+        if is_pending and self.lost():
+            self._pair.close(as_they_are=True)
+            raise StorageDamaged(
+                f"cannot use {path}: its last writes cannot be read, as {journal} is damaged",
+                f"restore a backup with --force, or move {journal.name} away to go on without them",
+            )
 
     def get(self, record: RecordId) -> StoredRecord | None:
-        with self._read() as database:
+        with self._pair.reading() as database:
             return _get(database, record)
 
     def put(self, record: RecordId, blob: bytes, generation: int, *, premise: Premise | None = None) -> None:
         # First, because a store may keep us waiting, and this process may end meanwhile.
         kept = self._keep(record, blob, generation)
         try:
-            with self._write() as database:
+            with self._pair.writing() as database:
+                slot = _get(database, SLOT)
                 if premise is not None and _get(database, premise.record) != premise.stored:
                     raise PremiseChanged(
                         f"{premise.record} was changed by another process meanwhile", "try again"
@@ -194,19 +201,21 @@ class SqliteStorage:
             if kept:
                 raise KeptAside(str(exc), exc.hint) from exc
             raise
+        self._note(record, generation, slot, self._pair.place)
         if kept:
             self.drop_aside(record)
 
     def delete(self, record: RecordId) -> bool:
         sql = f"DELETE FROM record WHERE {_THIS_RECORD}"  # noqa: S608  (a constant)
-        with self._write() as database:
+        with self._pair.writing() as database:
+            self._marks.forget(record)
             deleted = bool(database.execute(sql, _columns(record)).rowcount == 1)
         self.drop_aside(record)
         return deleted
 
     @contextmanager
     def secured(self, record: RecordId) -> Iterator[None]:
-        with self._write() as database:
+        with self._pair.writing() as database:
             _rehearse(database, record)
         with refusals_mapped(self._path):
             self._spool.reserve(lock_name(record))
@@ -244,29 +253,49 @@ class SqliteStorage:
 
     def records(self, profile: str, kind: Kind) -> list[RecordId]:
         sql = "SELECT provider, name FROM record WHERE profile = ? AND kind = ? ORDER BY provider, name"
-        with self._read() as database:
+        with self._pair.reading() as database:
             rows = database.execute(sql, (profile, kind)).fetchall()
             return [RecordId(profile, text(provider), text(name), kind) for provider, name in rows]
 
     def profiles(self) -> list[str]:
-        with self._read() as database:
+        with self._pair.reading() as database:
             rows = database.execute("SELECT DISTINCT profile FROM record ORDER BY profile").fetchall()
             return [text(profile) for (profile,) in rows]
 
     def everything(self) -> dict[RecordId, StoredRecord]:
-        with self._read() as database:
+        with self._pair.reading() as database:
             return _everything(database)
 
     def rewrite(
         self, change: Callable[[Mapping[RecordId, StoredRecord]], Mapping[RecordId, StoredRecord]]
     ) -> None:
-        with self._write() as database:
-            changed = change(_everything(database))
+        # What was replaced is in the journal too, where it should not stay for longer than readers need it.
+        with self._pair.writing(BUSY_TIMEOUT) as database:
+            before = _everything(database)
+            changed = change(before)
             replace_rows(database, ((id_, at.generation, at.blob) for id_, at in changed.items()))
-        # What was replaced is still in the journal. A reader may keep it there for now, and the change is
-        # done in any case.
-        with suppress(StorageUnavailable), refusals_mapped(self._path), self._writing:
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Before the end of the write, so that no deletion is between it and them.
+            self._rewrite_marks(before, changed)
+
+    def lost(self) -> list[RecordId]:
+        marks = list(self._marks.all())  # before the records, as they are written after them
+        now = self.everything()
+        name = vault_name(now[SLOT].blob) if SLOT in now else ""
+        behind = [
+            mark for mark in marks if mark.vault == name and mark.generation > _generation(now.get(mark.of))
+        ]
+        # What was deleted or restored meanwhile has another mark, or none.
+        return [mark.of for mark in behind if self._known(mark.of) == mark]
+
+    def is_lost(self, record: RecordId) -> bool:
+        # The mark again, because the record may have been deleted between the two looks.
+        return bool(self._known(record)) and self.get(record) is None and bool(self._known(record))
+
+    def is_copy(self, record: RecordId) -> bool:
+        mark = self._known(record)
+        if mark is None:
+            return False
+        return mark.place != self._pair.place or mark.generation > _generation(self.get(record))
 
     def copy_to(self, path: Path) -> None:
         """Make a private file that holds all records as they are at one moment, whoever writes meanwhile.
@@ -280,8 +309,8 @@ class SqliteStorage:
             for partial in path.parent.glob(f"{glob.escape(partial_prefix(path))}*"):
                 partial.unlink()
             try:
-                with self._reading:
-                    copy_database(self._reader, path)
+                with self._pair.reading_on() as database:
+                    copy_database(database, path)
             except FileExistsError as exc:
                 raise AlreadyThere(f"{path} exists and is not overwritten", "choose another name") from exc
 
@@ -289,30 +318,36 @@ class SqliteStorage:
         return self._locks.hold(lock_name(record), timeout, str(record))
 
     def version(self) -> int:
-        # The writer is another connection, so this process's own writes count too:
-        # https://sqlite.org/pragma.html#pragma_data_version
-        with self._read() as database:
-            return pragma(database, "data_version")
+        return self._pair.version()
 
     def close(self) -> None:
-        with refusals_mapped(self._path), self._reading, self._writing:
-            self._reader.close()
-            self._writer.close()
+        self._pair.close()
 
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        with refusals_mapped(self._path), self._reading:
-            yield self._reader
+    def _note(self, record: RecordId, generation: int, slot: StoredRecord | None, place: int) -> None:
+        if record != SLOT and slot is not None:
+            words = (record.profile, record.provider, record.name, record.kind)
+            name = vault_name(slot.blob)
+            self._marks.note(Mark(record=words, generation=generation, vault=name, place=place))
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with refusals_mapped(self._path), self._writing, transaction(self._writer):
-            yield self._writer
+    def _rewrite_marks(
+        self, before: Mapping[RecordId, StoredRecord], after: Mapping[RecordId, StoredRecord]
+    ) -> None:
+        marks = {mark.of: mark for mark in self._marks.all()}
+        for record in {*marks, *before}:
+            self._marks.forget(record)
+        for record, stored in after.items():
+            mark = marks.get(record)
+            is_same = mark is not None and mark.generation == stored.generation
+            self._note(record, stored.generation, after.get(SLOT), mark.place if mark and is_same else 0)
+
+    def _known(self, record: RecordId) -> Mark | None:
+        """The mark of a record of this very vault."""
+        mark, slot = self._marks.read(record), self.get(SLOT)
+        return mark if mark and slot and mark.vault == vault_name(slot.blob) else None
 
 
-def lock_name(record: RecordId) -> str:
-    """The name of a record's lock, which fits any file system."""
-    return hashlib.sha256(record.encoded()).hexdigest()
+def _generation(stored: StoredRecord | None) -> int:
+    return stored.generation if stored else 0
 
 
 def _get(database: sqlite3.Connection, record: RecordId) -> StoredRecord | None:

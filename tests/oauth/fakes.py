@@ -12,7 +12,7 @@ import httpx
 from pydantic import SecretStr
 
 from oauth.client import OAuthClient
-from oauth.keeper import Keeper
+from oauth.keeper import ConnectionStore, Keeper
 from oauth.provider import OAuth2, Provider
 from oauth.reach import reach_of
 from oauth.watch import Pace
@@ -233,7 +233,7 @@ def http_of(endpoint: Rotating) -> httpx.AsyncClient:
 
 
 def keeper_of(
-    store: MemoryStore,
+    store: ConnectionStore,
     endpoint: Rotating,
     clock: Clock,
     *,

@@ -16,7 +16,7 @@ from oauth.outcome import Loss
 from oauth.watch import Pace
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore, Rotating, http_of, keeper_of
 from tests.oauth.test_keeper import LIFETIME, connection, full_disk
-from tests.vault.test_spool import busy, fill, full, opened
+from tests.vault.test_spool import busy, full, opened
 from vault.errors import StorageUnavailable
 from vault.model import ClientRegistration, OAuthTokens
 from vault.vault import Vault
@@ -42,7 +42,6 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def vault(home: Path, clock: Clock) -> Iterator[Vault]:
     with opened(home) as vault:
-        fill(home, vault)
         vault.put_client(KEY.profile, KEY.provider, ClientRegistration(client_id="id"), expected=None)
         vault.put_connection(KEY, connection(clock()), expected=None)
         clock.seconds += LIFETIME

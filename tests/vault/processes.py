@@ -49,6 +49,6 @@ def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     printed = []
     for process in processes:
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, "")
+        assert (process.returncode, err) == (0, ""), err
         printed.append(out)
     return printed
