@@ -75,6 +75,10 @@ class ConnectionStore(Protocol):
         """
         ...
 
+    def is_copy(self, key: ConnectionKey) -> bool:
+        """Whether the connection was put back or copied here, so that another copy may have gone on."""
+        ...
+
     def client(self, profile: str, provider: str) -> Versioned[ClientRegistration] | None: ...
 
     def lock(self, key: ConnectionKey, timeout: float) -> AbstractContextManager[None]:
@@ -233,10 +237,12 @@ class Refresher:
 
     async def _expire(self, key: ConnectionKey, watch: Watch, due: Due) -> Outcome:
         """The refresh token was refused: a dead login, unless somebody stored another one meanwhile."""
+        copied = self._store.is_copy(key)
         if await self._replace(key, due, due.tokens, Status.EXPIRED) is None:
             return self._settle(key, watch)
         watch.refused = True
-        return dead(key, f"could not refresh {key}: the provider refused the refresh token")
+        why = "; this vault is a copy, and another one may have used it" if copied else ""
+        return dead(key, f"could not refresh {key}: the provider refused the refresh token{why}")
 
     async def _replace(self, key: ConnectionKey, due: Due, tokens: OAuthTokens, status: Status) -> int | None:
         """Store tokens and status over a record that still holds the refresh token that was used.

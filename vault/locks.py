@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,37 @@ from typing import Final
 from vault.errors import LockTimeout
 from vault.files import PRIVATE_FILE, make_private_folder, refusals_mapped
 
+KERNEL_LOCKS: Final = Path("/proc/locks")
+
 LOCK_POLL: Final = 0.01
 """Seconds between two tries for a lock; the kernel offers no wait that ends at a time."""
+
+
+def holder_of(inode: int, locks: str) -> int | None:
+    """The process that holds flock(2) on a file, from the text of /proc/locks (proc_locks(5))."""
+    pattern = rf"^\d+: FLOCK +ADVISORY +WRITE +(\d+) +[0-9a-f]+:[0-9a-f]+:{inode} "
+    found = re.search(pattern, locks, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def described(holder: int | None) -> tuple[str, str]:
+    """A process in words, and what helps; not known where the kernel does not tell, such as on macOS."""
+    status = _read(Path(f"/proc/{holder}/status")) if holder else ""
+    name = re.search(r"^Name:\t(.*)$", status, re.MULTILINE)
+    if name is None:
+        return "another process", "try again"
+    # ASCII alone: a process chooses its name itself.
+    plain = re.sub(r"[^ -~]", "?", name[1])
+    if re.search(r"^State:\t[Tt]", status, re.MULTILINE):
+        return f"process {holder} ({plain}), which is stopped,", f"let it go on with 'kill -CONT {holder}'"
+    return f"process {holder} ({plain})", "try again"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 class FileLocks:
@@ -51,7 +81,8 @@ class FileLocks:
         while not self._try(handle, path):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise LockTimeout(f"another process has been busy with {what} for too long", "try again")
+                who, hint = described(holder_of(os.fstat(handle).st_ino, _read(KERNEL_LOCKS)))
+                raise LockTimeout(f"{who} has been busy with {what} for too long", hint)
             time.sleep(min(LOCK_POLL, left))
 
     def _try(self, handle: int, path: Path) -> bool:

@@ -121,10 +121,6 @@ class Storage(Protocol):
         """Records whose last known write is not there: the store is older than it was, or damaged."""
         ...
 
-    def is_lost(self, record: RecordId) -> bool:
-        """Whether a record is gone that nobody has deleted."""
-        ...
-
     def is_copy(self, record: RecordId) -> bool:
         """Whether what is stored was put back or copied here: another copy may have gone on."""
         ...
@@ -286,10 +282,6 @@ class SqliteStorage:
         ]
         # What was deleted or restored meanwhile has another mark, or none.
         return [mark.of for mark in behind if self._known(mark.of) == mark]
-
-    def is_lost(self, record: RecordId) -> bool:
-        # The mark again, because the record may have been deleted between the two looks.
-        return bool(self._known(record)) and self.get(record) is None and bool(self._known(record))
 
     def is_copy(self, record: RecordId) -> bool:
         mark = self._known(record)

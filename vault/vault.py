@@ -188,7 +188,12 @@ class Vault:
         """Open every record of every profile: how many there are, and what is wrong with which."""
         records = sorted(record for record in self._storage.everything() if record != SLOT)
         found = [(record, self._trouble(record)) for record in records]
+        found += [(record, "its last write is not there") for record in self._storage.lost()]
         return len(records), [Problem(record, trouble) for record, trouble in found if trouble]
+
+    def is_copy(self, key: ConnectionKey) -> bool:
+        """Whether the connection was put back or copied here, so that another copy may have gone on."""
+        return self._storage.is_copy(_connection_record(key))
 
     def _trouble(self, record: RecordId) -> str | None:
         if not _is_possible(record):

@@ -124,6 +124,9 @@ class MemoryStore:
         self.before_secure()
         yield
 
+    def is_copy(self, key: ConnectionKey) -> bool:
+        return False
+
     def recall(self, key: ConnectionKey) -> None:
         pass
 

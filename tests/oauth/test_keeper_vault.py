@@ -99,3 +99,19 @@ async def test_what_the_provider_gives_is_stored_in_the_file_that_is_there_now(
         assert stored is not None
         assert isinstance(stored.value.credential, OAuthTokens)
         assert stored.value.credential.access_token == found.value
+
+
+@pytest.mark.parametrize("copied", [True, False])
+async def test_a_refresh_that_a_copy_of_the_vault_was_first_with_is_said_as_such(
+    vault: Vault, home: Path, tmp_path: Path, clock: Clock, copied: bool
+) -> None:
+    """The same vault on two machines: the first one to refresh ends the login of the other."""
+    endpoint = Rotating()
+    endpoint.alive = "another"
+    there = shutil.copytree(home, tmp_path / "there") if copied else home
+    clock.seconds += LIFETIME
+    with open_vault(there) as own:
+        found = await keeper_of(own, endpoint, clock).fresh(KEY)
+    assert isinstance(found, NotUsable)
+    assert found.why is Why.DEAD
+    assert ("this vault is a copy" in found.message) == copied

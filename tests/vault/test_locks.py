@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +15,14 @@ import pytest
 
 from tests.vault.samples import TOKENS, WORK, contents
 from tests.vault.worker import open_vault
-from vault.errors import StorageUnavailable
+from vault.errors import LockTimeout, StorageUnavailable
 from vault.keys import KeyFile
 from vault.locks import FileLocks
 from vault.model import Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def refusing(number: int, calls: int = 0) -> Callable[[int, int], None]:
@@ -75,3 +80,29 @@ def test_a_lock_file_stays_and_is_private(tmp_path: Path) -> None:
         pass
     assert os.listdir(tmp_path / "locks") == ["name"]
     assert (tmp_path / "locks" / "name").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_who_holds_a_lock_for_too_long_is_named(tmp_path: Path, stopped: bool) -> None:
+    script = (
+        "import sys; from pathlib import Path; from vault.locks import FileLocks\n"
+        "with FileLocks(Path(sys.argv[1])).hold('one', 1.0, 'x'): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "locks")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        if stopped:
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+        try:
+            with pytest.raises(LockTimeout) as caught, FileLocks(tmp_path / "locks").hold("one", 0.1, "it"):
+                raise AssertionError("held twice")
+        finally:
+            process.kill()
+    assert f"process {process.pid} (" in str(caught.value)
+    assert ("which is stopped" in str(caught.value)) == stopped
+    assert caught.value.hint == (f"let it go on with 'kill -CONT {process.pid}'" if stopped else "try again")

@@ -53,7 +53,9 @@ def test_what_cannot_be_opened_is_named_and_everything_else_is_opened(
 ) -> None:
     tamper(home, sql)
 
-    count, (problem,) = filled.verify()
+    count, (problem, *others) = filled.verify()
+    # What was renamed is missed as well under the name that it had.
+    assert {other.trouble for other in others} <= {"its last write is not there"}
     assert count == 4
     assert named in str(problem.record)
     assert trouble in problem.trouble
@@ -72,3 +74,11 @@ def test_every_problem_is_found(filled: Vault, home: Path) -> None:
     filled.put_connection(WORK, STATIC, expected=1)
     tamper(home, "UPDATE record SET blob = x'' WHERE kind != 'slot'")
     assert len(filled.verify()[1]) == 4
+
+
+def test_a_record_that_nobody_deleted_and_is_gone_is_named(filled: Vault, home: Path) -> None:
+    tamper(home, "DELETE FROM record WHERE profile = 'other'")
+    _, (problem,) = filled.verify()
+    assert (problem.record.profile, problem.trouble) == ("other", "its last write is not there")
+    filled.delete_connection(OTHERS)
+    assert filled.verify()[1] == []
