@@ -24,7 +24,7 @@ help:
 	@echo "make lint      check style and types"
 	@echo "make readme    write the command reference into README.md"
 	@echo "make lock      pin the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)"
-	@echo "make audit-lock  compare the pins with the known advisories in advisories.txt"
+	@echo "make audit-lock  compare the pins with the known advisories in .ci/advisories.txt"
 	@echo "make clean     remove $(VENV) and everything generated"
 
 setup: $(STAMP)

@@ -37,7 +37,7 @@ def vulnerable(lock: str, known: str) -> list[str]:
 
 
 def found() -> list[str]:
-    lock, known = (ROOT / name for name in ("requirements.lock", "advisories.txt"))
+    lock, known = (ROOT / name for name in ("requirements.lock", ".ci/advisories.txt"))
     return vulnerable(lock.read_text(), known.read_text())
 
 
@@ -57,13 +57,13 @@ def test_the_lock_holds_no_version_that_an_advisory_names() -> None:
 )
 def test_a_lock_with_a_version_that_an_advisory_names_is_refused(pin: str, bad: bool) -> None:
     lock = f"click==8.4.0 \\\n    --hash=sha256:00\n{pin} \\\n    --hash=sha256:00\n"
-    assert bool(vulnerable(lock, (ROOT / "advisories.txt").read_text())) is bad
+    assert bool(vulnerable(lock, (ROOT / ".ci/advisories.txt").read_text())) is bad
 
 
 def test_every_package_with_an_advisory_is_one_that_the_lock_pins() -> None:
     pinned = {canonicalize_name(name) for name, _ in _PIN.findall((ROOT / "requirements.lock").read_text())}
     named = {
-        canonicalize_name(wanted.name) for wanted, _ in advisories((ROOT / "advisories.txt").read_text())
+        canonicalize_name(wanted.name) for wanted, _ in advisories((ROOT / ".ci/advisories.txt").read_text())
     }
     assert named <= pinned
 
