@@ -103,7 +103,9 @@ def _forged(name: str, *, agreed: bool = False) -> bytes:
         roots = {"SSL_CERT_FILE": os.environ["ROOTS"]}
         if agreed:
             ask("confirm", "discord", "--yes", removed=("AUTHSOME_RUN",), extra=home)
-        return ask("run", "--no-sandbox", "--", "sh", "-c", script, extra=home | roots)
+        return ask(
+            "run", "--provider", "discord", "--no-sandbox", "--", "sh", "-c", script, extra=home | roots
+        )
     except ValueError:
         return b""  # there is no definition to begin with
     finally:

@@ -450,7 +450,7 @@ WIRE: Final = (
     ),
     Mutation(
         "variables of our own are not passed on",
-        ("launcher/environment.py", "and not name.startswith(OWN_PREFIX)", ""),
+        ("launcher/environment.py", " or name.startswith(OWN_PREFIX)", ""),
         ("own_variables",),
     ),
 )
