@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     LOGIN_NEEDED = 3
     UNKNOWN = 4
-    """No such provider or connection."""
+    """No such provider, connection or kept key."""
     RUN_FAILED = 125
     """`run` failed before the child was started, as env(1) reports it."""
     NOT_EXECUTABLE = 126
@@ -56,6 +56,12 @@ class NotConfirmed(LauncherError):
 
 class UnknownConnection(LauncherError):
     """No provider, or not the one that is meant, has a connection of that name."""
+
+    exit_code = ExitCode.UNKNOWN
+
+
+class UnknownKey(LauncherError):
+    """No key of that id is kept."""
 
     exit_code = ExitCode.UNKNOWN
 

@@ -58,6 +58,29 @@ class KeySources:
         """The file with the key, where it is in one."""
         return self._file.place(slot)
 
+    def kept(self, slot: Slot) -> dict[str, Path]:
+        """The files with other keys than the present one, by the keys' ids; a keyring cannot be searched."""
+        return self._file.kept(slot)
+
+    def kept_in(self, slot: Slot) -> Path | None:
+        """The file with the present key once another counts; None where no file holds it."""
+        try:
+            self._file.unlock(slot)
+        except KeyUnavailable:
+            return None
+        return self._file.after(slot)
+
+    def forget(self, name: str, slot: Slot) -> bool:
+        """Remove a kept key; whether there was one. Raises: KeyUnavailable."""
+        if self._file.forget(name, slot):
+            return True
+        try:
+            return self._keyring.forget(name, slot)
+        except KeyUnavailable:
+            if slot.source is Source.KEYRING:
+                raise
+            return False  # there may be no keyring at all
+
     @property
     def unsettled(self) -> bool:
         return self._file.unsettled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Final, assert_never
 
 from launcher.app import App
 from launcher.descriptors import require_open
-from launcher.errors import UsageProblem
+from launcher.errors import LauncherError, UnknownKey, UsageProblem
 from launcher.render import utc
+from vault.envelope import SLOT
 from vault.errors import AlreadyThere, KeyUnavailable
 from vault.files import refusals_mapped
 from vault.keys import KeySource
 from vault.opening import create_vault, stored_slot
 from vault.os_keyring import SERVICE
-from vault.rekey import Rekeyed, rekey
+from vault.rekey import LOCK_WAIT, Rekeyed, rekey
 from vault.restore import Restored, restore
 from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, Source
 from vault.storage import SqliteStorage
@@ -70,13 +72,18 @@ def make_vault(app: App, given: NewKeyInput) -> Slot:
         return stored_slot(storage)
 
 
-def change_key(app: App, given: NewKeyInput) -> Rekeyed:
-    """Give the vault another key. Raises: UsageProblem, VaultError."""
+def change_key(app: App, given: NewKeyInput, tell: Callable[[str], None]) -> Rekeyed:
+    """Give the vault another key, and tell before what becomes of the old one.
+
+    Raises: UsageProblem, VaultError.
+    """
     wanted = given.checked()
     with closing(_storage(app)) as storage:
+        present = stored_slot(storage)
         source = app.key_sources.named(
-            wanted or stored_slot(storage).source, key_fd=given.key_fd, passphrase_fd=given.passphrase_fd
+            wanted or present.source, key_fd=given.key_fd, passphrase_fd=given.passphrase_fd
         )
+        tell(f"backups that were made before are opened by the old key only: {_old_key(app, present)}")
         return rekey(storage, app.key_sources, source, now=app.now)
 
 
@@ -86,6 +93,25 @@ def kept_apart(app: App, slot: Slot) -> str | None:
     if place == app.settings.key_file:
         return None
     return f"the new key is in {place}; {app.settings.key_file} is as it was, as other vaults may need it"
+
+
+def forget_key(app: App, name: str) -> None:
+    """Remove a key that was kept. Raises: UnknownKey, VaultError."""
+    with closing(_storage(app)) as storage, storage.lock(SLOT, LOCK_WAIT):
+        slot = stored_slot(storage)
+        if name == slot.key_id:
+            raise LauncherError(
+                f"{name} is the present key of the vault", "change it first, with 'authsome vault rekey'"
+            )
+        app.key_sources.settle(slot)
+        if not app.key_sources.forget(name, slot):
+            raise UnknownKey(f"no key {name} is kept", "see 'authsome vault key'")
+
+
+def kept_keys(app: App) -> dict[str, str]:
+    """Where the files with former keys are, by the keys' ids. Raises: VaultError."""
+    with closing(_storage(app)) as storage:
+        return {name: str(path) for name, path in app.key_sources.kept(stored_slot(storage)).items()}
 
 
 def described_key(app: App) -> dict[str, str | int]:
@@ -145,6 +171,28 @@ def _details(app: App, slot: Slot) -> str:
             return f"argon2id, {iterations} iterations, {lanes} lanes, {memory // 1024} MiB"
         case FromDescriptor():
             return "given each time"
+        case _:
+            assert_never(slot.origin)
+
+
+def _old_key(app: App, slot: Slot) -> str:
+    """What becomes of the key that `slot` names when another takes its place."""
+    name = slot.key_id
+    removal = f"'authsome vault forget-key {name}' removes it"
+    match slot.origin:
+        case FromFile():
+            place = app.key_sources.kept_in(slot)
+            if place is None:
+                return f"{name}, which is in no file here; keep it where it is given from"
+            if app.settings.key_path:
+                return f"{name} stays in {place}"
+            return f"{name} stays as {place}; {removal}"
+        case FromKeyring():
+            return f"{name} stays in the keyring as {SERVICE}/{name}; {removal}"
+        case FromPassphrase():
+            return "do not forget the old passphrase"
+        case FromDescriptor():
+            return f"keep {name} where it is given from"
         case _:
             assert_never(slot.origin)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vault.errors import KeyUnavailable
-from vault.keys import READ_LIMIT, NewKey, NothingKept, parse_key
+from vault.keys import ANEW, READ_LIMIT, NewKey, NothingKept, parse_key
 from vault.slot import FromDescriptor, Slot, key_id
 
 
@@ -44,7 +44,7 @@ class KeyDescriptor(NothingKept):
         if key_id(key) != slot.key_id:
             raise KeyUnavailable(
                 f"the key given through file descriptor {self._number} is not this vault's",
-                f"give the key {slot.key_id}; 'authsome vault key' shows which one a vault needs",
+                f"give the key {slot.key_id}; 'authsome vault key' shows which one a vault needs; {ANEW}",
             )
         return key
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from vault.envelope import KEY_BYTES
-from vault.errors import FormatTooNew, KeyUnavailable
+from vault.errors import FormatTooNew, KeyUnavailable, VaultError
 from vault.files import make_private_folder, new_file, refusals_mapped, require_private, sync_folder
 from vault.slot import FromFile, Origin, Slot, key_id
 
@@ -20,6 +20,16 @@ KEY_FORMAT: Final = 1
 """The number in the first word of a key as text."""
 
 _LINE = re.compile(rb"authsome-key-([1-9][0-9]{0,8}):([^\r\n]*)\r?\n?")
+
+ANEW: Final = "if it is lost for good, move vault.db away and log in again"
+"""What is left to do without the key."""
+
+_GARBLED: Final = (
+    "put the key file back from a backup; if it is lost for good, move it and vault.db away and log in again"
+)
+
+KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
+"""What a key's id looks like; a kept key is found by it."""
 
 READ_LIMIT: Final = 4096
 """Bytes read of a key or a passphrase: far more than any needs, so that a wrong file is not slurped."""
@@ -60,9 +70,9 @@ class KeySource(Protocol):
         ...
 
     def settle(self, slot: Slot, former: Slot | None = None) -> None:
-        """Keep the key that `slot` names and none that a change of key, `former` being its start, left over.
+        """Keep the key that `slot` names, and none that never counted; `former` is where a change began.
 
-        `slot` is the stored one, and the slot's lock is held.
+        A key that did count stays as well, under its id. `slot` is the stored one, and its lock is held.
         """
         ...
 
@@ -89,11 +99,14 @@ class NothingKept:
 class KeyFile:
     """The key in a file that only its owner can read: `authsome-key-1:` and base64.
 
-    While the key is changed there is a second file beside it, whose name ends with `.pending`: the new
-    key that is not yet needed, or the old one that soon is not. The slot says which of the two counts.
+    A key that has counted is kept beside it, in a file whose name ends with the key's id, until `forget`.
+
+    While the key is changed there is one more, whose name ends with `.pending`: the new key that is not yet
+    needed, or the old one that soon is not. The slot says which of the two counts. Whatever the change is
+    about to replace or to move has been kept before the vault is written, so that the other can go.
 
     A `shared` file is one that other vaults may need as well: it is neither replaced nor removed. A new key
-    is kept beside it, in a file of its own whose name ends with the key's id, and none is ever taken away.
+    is written beside it, under its id, and none is ever taken away.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
@@ -121,7 +134,7 @@ class KeyFile:
         if key is None:
             raise KeyUnavailable(
                 f"the master key {self._path} is missing",
-                "put the key file back from a backup; without it the stored connections cannot be opened",
+                f"put the key file back from a backup; {ANEW}",
             )
         return key
 
@@ -131,27 +144,31 @@ class KeyFile:
         return own if os.path.lexists(own) else self._path
 
     def unlock(self, slot: Slot) -> bytes:
-        # The pending one first and last: whichever way it is renamed meanwhile, it is met once.
-        for read in (self._read_pending, lambda: self._read(self.place(slot)), self._read_pending):
+        # Each twice: whichever way a change of key renames or removes them meanwhile, the key is met once.
+        for read in (self._read_pending, lambda: self._read(self.place(slot))) * 2:
             key = read()
             if key is not None and key_id(key) == slot.key_id:
                 return key
         self.load()
         raise KeyUnavailable(
             f"the master key {self._path} is not the one that this vault was made with",
-            "put the right key back; if the key is right, the vault was changed: restore it from a backup",
+            f"put the right key back, or restore the vault if it was changed; {ANEW}",
         )
 
     def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)
         key = os.urandom(KEY_BYTES)
-        place = self._pending
         if self._shared:
             place = self._own(key_id(key)) if os.path.lexists(self._path) else self._path
-        with refusals_mapped(place):
-            _make_folder(place)
-            if not self._shared:
-                place.unlink(missing_ok=True)  # what a change that was cut off has left
-            _write(place, key)
+            with refusals_mapped(place):
+                _make_folder(place)
+                _write(place, key)
+            return NewKey(key, FromFile())
+        replaced = self._read(self._path)  # one that cannot be read could not be kept: nothing is begun
+        with refusals_mapped(self._pending):
+            _make_folder(self._pending)
+            self._pending.unlink(missing_ok=True)  # what a change that was cut off has left
+            _write(self._pending, key)
+        self._keep(replaced)
         return NewKey(key, FromFile())
 
     def leave(self, present: Slot) -> None:
@@ -160,26 +177,82 @@ class KeyFile:
         key = self._read(self._path)
         if key is not None and key_id(key) == present.key_id:
             self._rename(self._path, self._pending)
+            self._keep(key)
 
     def settle(self, slot: Slot, former: Slot | None = None) -> None:  # noqa: ARG002
         if not self.unsettled:
             return
-        key = self._read_pending()
-        if key is not None and key_id(key) == slot.key_id:
+        pending = self._read_pending()
+        counts = pending is not None and key_id(pending) == slot.key_id
+        try:
+            replaced = self._read(self._path)
+        except VaultError:
+            if counts:
+                return  # the vault opens as it is, and what lies in the way is the user's to judge
+            replaced = None
+        # The pending file goes last: as long as it is there, this is done again.
+        if counts:
+            self._keep(replaced)
+            self._remove(self._own(slot.key_id))
             self._rename(self._pending, self._path)
             return
-        with refusals_mapped(self._pending):
-            self._pending.unlink(missing_ok=True)
-            sync_folder(self._pending.parent)
+        if replaced is not None:
+            self._remove(self._own(key_id(replaced)))
+        self._remove(self._pending)
 
     @property
     def unsettled(self) -> bool:
         with refusals_mapped(self._pending):
             return not self._shared and os.path.lexists(self._pending)
 
+    def after(self, slot: Slot) -> Path:
+        """The file for the key that `slot` names once another counts."""
+        return self.place(slot) if self._shared else self._own(slot.key_id)
+
+    def kept(self, slot: Slot) -> dict[str, Path]:
+        """The files with other keys than the one that `slot` names, by the keys' ids."""
+        found: dict[str, Path] = {}
+        with suppress(VaultError):
+            if (key := self._read(self._path)) is not None:
+                found[key_id(key)] = self._path
+        with suppress(OSError):  # a folder may let its files be opened and not be listed
+            for name in sorted(os.listdir(self._path.parent)):
+                start, _, ending = name.rpartition(".")
+                if start == self._path.name and KEY_ID.fullmatch(ending):
+                    found[ending] = self._path.with_name(name)
+        found.pop(slot.key_id, None)
+        return found
+
+    def forget(self, name: str, slot: Slot) -> bool:
+        """Remove a kept key; whether there was one. The lock of `slot`, the stored one, is held.
+
+        Raises: KeyUnavailable for one that other vaults may need.
+        """
+        place = self.kept(slot).get(name)
+        if place is None:
+            return False
+        if self._shared:
+            raise KeyUnavailable(
+                f"the key {name} in {place} may be that of another vault", "remove the file if it is not"
+            )
+        self._remove(place)
+        if self._path != place and name in self.kept(slot):
+            self._remove(self._path)  # it was there twice
+        return True
+
     def _own(self, name: str) -> Path:
-        """The file beside a shared one for the key with the id `name`."""
+        """The file beside the usual one for the key with the id `name`."""
         return self._path.with_name(f"{self._path.name}.{name}")
+
+    def _keep(self, key: bytes | None) -> None:
+        if key is not None and not os.path.lexists(own := self._own(key_id(key))):
+            with refusals_mapped(own):
+                _write(own, key)
+
+    def _remove(self, path: Path) -> None:
+        with refusals_mapped(path):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
 
     def _rename(self, here: Path, there: Path) -> None:
         with refusals_mapped(here):
@@ -202,7 +275,7 @@ class KeyFile:
             raise KeyUnavailable(
                 f"the master key {path} cannot be read", "make it a file that you can read"
             ) from exc
-        return parse_key(text, str(path), "put the key file back from a backup")
+        return parse_key(text, str(path), _GARBLED)
 
     def _read_pending(self) -> bytes | None:
         # A key that was not written to its end cannot be the one that a slot names.

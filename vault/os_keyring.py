@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
-from vault.keys import NewKey, key_text, parse_key
+from vault.keys import ANEW, KEY_ID, NewKey, key_text, parse_key
 from vault.slot import FromKeyring, Slot, key_id
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def system_keyring() -> KeyringBackend:
 class Keyring:
     """One vault has two places in the keyring; a change of key writes the one that is not in use.
 
-    A keyring cannot be searched, so what a killed process left over must be found by name.
+    A key that has counted stays under its id as well, for the backups that were made under it, until
+    `forget`. A keyring cannot be searched, so what a killed process left over must be found by name.
     """
 
     def __init__(
@@ -51,17 +52,19 @@ class Keyring:
     def unlock(self, slot: Slot) -> bytes:
         if not isinstance(slot.origin, FromKeyring):
             raise KeyUnavailable("this vault's key is not in the keyring", "see 'authsome vault key'")
-        key = self._read(slot.origin.entry)
-        if key_id(key) != slot.key_id:
-            raise KeyUnavailable(
-                "the key in the keyring is not the one that this vault was made with",
-                "restore the keyring, or restore the vault from a backup",
-            )
-        return key
+        key = self._found(slot.origin.entry, slot.key_id)
+        if key is not None:
+            return key
+        self._read(slot.origin.entry)
+        raise KeyUnavailable(
+            "the key in the keyring is not the one that this vault was made with",
+            f"restore the keyring, or restore the vault from a backup; {ANEW}",
+        )
 
     def stage(self, present: Slot) -> NewKey:
         match present.origin:
             case FromKeyring(entry=entry):
+                self._keep(entry, present.key_id)
                 return self._stored(_sibling(entry))
             case _:
                 return self.create()
@@ -71,8 +74,11 @@ class Keyring:
 
     def settle(self, slot: Slot, former: Slot | None = None) -> None:
         if isinstance(slot.origin, FromKeyring):
+            # Now, as the vault may be replaced by a backup, and then its places are written anew.
+            self._keep(slot.origin.entry, slot.key_id)
             self._delete(_sibling(slot.origin.entry))
         elif former is not None and isinstance(former.origin, FromKeyring):
+            self._keep(former.origin.entry, former.key_id)
             for entry in (former.origin.entry, _sibling(former.origin.entry)):
                 self._delete(entry)
 
@@ -80,29 +86,59 @@ class Keyring:
     def unsettled(self) -> bool:
         return False  # a look would cost more than the next change of key, which overwrites what is left
 
+    def forget(self, name: str, slot: Slot) -> bool:
+        """Remove a kept key, which is not the one that `slot` names; whether there was one."""
+        if name == slot.key_id or not KEY_ID.fullmatch(name) or self._text(name) is None:
+            return False
+        self._delete(name)
+        return True
+
     def _stored(self, entry: str) -> NewKey:
         made = NewKey(os.urandom(KEY_BYTES), FromKeyring(entry=entry))
-        with _errors_mapped():
-            self._backend().set_password(SERVICE, entry, key_text(made.key).decode().strip())
-        if self._read(entry) != made.key:  # a backend that keeps nothing is not noticed otherwise
-            raise KeyUnavailable("the keyring did not keep the key", _LOCKED)
+        self._write(entry, made.key)
         return made
 
-    def _read(self, entry: str) -> bytes:
+    def _keep(self, entry: str, name: str) -> None:
+        """Have a key, if it is there, under its id."""
+        key = self._found(entry, name)
+        if key is not None:
+            self._write(name, key)
+
+    def _found(self, entry: str, name: str) -> bytes | None:
+        """The key with the id `name`, in its place or under its id."""
+        for text, place in ((self._text(place), place) for place in (entry, name)):
+            with suppress(KeyUnavailable):  # what is no key is not this one
+                if text is not None and key_id(key := _parsed(text, place)) == name:
+                    return key
+        return None
+
+    def _write(self, entry: str, key: bytes) -> None:
         with _errors_mapped():
-            text = self._backend().get_password(SERVICE, entry)
+            self._backend().set_password(SERVICE, entry, key_text(key).decode().strip())
+        if self._read(entry) != key:  # a backend that keeps nothing is not noticed otherwise
+            raise KeyUnavailable("the keyring did not keep the key", _LOCKED)
+
+    def _read(self, entry: str) -> bytes:
+        text = self._text(entry)
         if text is None:
             raise KeyUnavailable(
-                f"the keyring has no key {SERVICE}/{entry}",
-                "unlock or restore the keyring; without the key the stored connections cannot be opened",
+                f"the keyring has no key {SERVICE}/{entry}", f"unlock or restore the keyring; {ANEW}"
             )
-        return parse_key(text.encode(), f"{SERVICE}/{entry} in the keyring", "restore the keyring")
+        return _parsed(text, entry)
+
+    def _text(self, entry: str) -> str | None:
+        with _errors_mapped():
+            return self._backend().get_password(SERVICE, entry)
 
     def _delete(self, entry: str) -> None:
         from keyring.errors import PasswordDeleteError
 
         with _errors_mapped(), suppress(PasswordDeleteError):  # it is not there
             self._backend().delete_password(SERVICE, entry)
+
+
+def _parsed(text: str, entry: str) -> bytes:
+    return parse_key(text.encode(), f"{SERVICE}/{entry} in the keyring", "restore the keyring")
 
 
 def _sibling(entry: str) -> str:

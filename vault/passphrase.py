@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
-from vault.keys import NewKey, NothingKept
+from vault.keys import ANEW, NewKey, NothingKept
 from vault.slot import FromPassphrase, Slot, key_id
 
 MIN_LENGTH: Final = 8
@@ -78,7 +78,7 @@ class Passphrase(NothingKept):
             self._answer = self._ask()
         key = _derived(self._answer, slot.origin)
         if key_id(key) != slot.key_id:
-            raise KeyUnavailable("the passphrase is wrong", "try again")
+            raise KeyUnavailable("the passphrase is wrong", f"try again; {ANEW}")
         return key
 
     def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)

@@ -6,17 +6,18 @@ import glob
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vault.database import connect, copy_database, read_copy
 from vault.envelope import SLOT, RecordId, profile_key, unseal
-from vault.errors import AlreadyThere, KeyUnavailable, RecordDamaged, StorageDamaged
+from vault.errors import AlreadyThere, KeyUnavailable, RecordDamaged, StorageDamaged, VaultError
 from vault.files import partial_prefix, refusals_mapped, sync_folder
 from vault.keys import KeySource
 from vault.locks import FileLocks
 from vault.marks import lock_name
+from vault.opening import stored_slot
 from vault.rekey import LOCK_WAIT, connections_held, no_step
 from vault.slot import Slot, parse, unwrap
 from vault.storage import SqliteStorage, StoredRecord
@@ -58,7 +59,7 @@ def restore(
     slot, damaged = _opened(backup, records, source)
     step("read")
     try:
-        kept = _rewrite(vault_file, records, force, step)
+        kept = _rewrite(vault_file, source, records, force, step)
     except StorageDamaged:
         # There is nothing to read in it, and so nothing to add one write to.
         if not force:
@@ -92,13 +93,18 @@ def _opens(key: bytes, record: RecordId, stored: StoredRecord) -> bool:
     return True
 
 
-def _rewrite(vault_file: Path, records: Records, force: bool, step: Callable[[str], None]) -> Path | None:
+def _rewrite(
+    vault_file: Path, source: KeySource, records: Records, force: bool, step: Callable[[str], None]
+) -> Path | None:
     with closing(SqliteStorage(vault_file)) as storage, storage.lock(SLOT, LOCK_WAIT):
         present = storage.everything()
         if present and not force:
             raise AlreadyThere(
                 f"there is a vault in {vault_file.parent}", "replace it with --force; it is kept beside"
             )
+        with suppress(VaultError):
+            # What a change that was cut off has left may be the key of the vault that is kept aside.
+            source.settle(stored_slot(storage))
         kept: list[Path] = []
 
         def change(now: Records) -> Records:

@@ -61,16 +61,38 @@ def init(session: Session, key_source: str | None, passphrase_fd: int | None, ke
 @options.as_json
 @click.pass_obj
 def key(session: Session, as_json: bool) -> None:
-    """Show where the vault's key comes from, its id and its age; never the key."""
-    from launcher.vault_admin import described_key
+    """Show where the vault's key comes from, its id and its age; never the key.
+
+    Former keys that are kept in files are listed as well.
+    """
+    from launcher.vault_admin import described_key, kept_keys
 
     with session.app() as app:
-        described = described_key(app)
+        described, kept = described_key(app), kept_keys(app)
     if as_json:
-        click.echo(json.dumps(described, indent=2))
+        click.echo(json.dumps({**described, "kept": kept}, indent=2))
         return
     for name, value in described.items():
         click.echo(f"{name.replace('_', ' ') + ':':<12}{value}")
+    for name, place in kept.items():
+        click.echo(f"{'kept:':<12}{name} in {place}")
+
+
+@command.command("forget-key")
+@click.argument("key_id", metavar="KEYID")
+@click.pass_obj
+def forget_key(session: Session, key_id: str) -> None:
+    """Remove a key that the vault had before.
+
+    The backups that were made under it can never be opened again, unless there is a copy of it elsewhere.
+    'authsome vault key' lists the keys that are kept in files; what is kept in the system's keyring is
+    found by its id alone.
+    """
+    from launcher.vault_admin import forget_key
+
+    with session.app() as app:
+        forget_key(app, key_id)
+    report.note(f"removed the key {key_id}")
 
 
 @command.command("rekey")
@@ -81,15 +103,17 @@ def key(session: Session, as_json: bool) -> None:
 def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, key_fd: int | None) -> None:
     """Give the vault a new key, and seal every record anew.
 
-    The vault can be opened at every moment. The old key is removed: keep it with the backups that were
-    made before, if they are to be restored some day. A key file that AUTHSOME_KEY_FILE names stays as it
-    is, as other vaults may need it, and the new key is written beside it.
+    The vault can be opened at every moment. The old key alone opens the backups that were made before. It
+    stays, in a private file beside the new one or in the system's keyring, until 'authsome vault
+    forget-key' removes it; an old passphrase, or a key that is handed over, is yours to keep. A key file
+    that AUTHSOME_KEY_FILE names stays as it is, as other vaults may need it, and the new key is written
+    beside it.
     """
     from launcher.vault_admin import NewKeyInput, change_key, kept_apart
 
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
     with session.app() as app:
-        done = change_key(app, given)
+        done = change_key(app, given, report.note)
         apart = kept_apart(app, done.slot)
     for record in done.left:
         report.warning(f"{record} does not open and is left as it was", "see 'authsome vault verify'")
@@ -98,7 +122,6 @@ def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, k
     )
     if apart:
         report.note(apart)
-    report.note("backups that were made before are opened by the old key only")
 
 
 @command.command("backup")

@@ -1,7 +1,7 @@
 """Changes of key, backups and restores that are killed: `python -m tests.heavy.rekey_kills HOME KILLS SEED`.
 
 Forks a child for each, so that a kill costs no start of Python. After each kill the vault must open and
-every record must be there. Prints what was counted as JSON.
+every record must be there, and each key that counted while it was in a file. Prints what was counted as JSON.
 """
 
 from __future__ import annotations
@@ -179,6 +179,7 @@ class Bench:
 
     def rekeys(self, kills: int) -> None:
         kinds = list(AnySource(self.home).kinds)
+        former: set[str] = set()
         for number in range(kills):
             at = REKEY_STEPS[number % len(REKEY_STEPS)] if number % 3 else None
             before, new = self.slot(), self.chance.choice(kinds)
@@ -186,6 +187,9 @@ class Bench:
             after = self.slot()
             assert (after != before) or dead
             self.whole()
+            if after != before and before.source is Source.FILE:
+                former.add(before.key_id)
+            assert KeyFile(self.home / "master.key").kept(after).keys() == former
             self.counted["rekey kills"] += dead
             self.counted["rekey kills at a random moment"] += dead and at is None
             self.counted[

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.launcher.cli import PROGRAM, ROOT, Program, Said
+from vault.envelope import SLOT
 from vault.keys import key_text
+from vault.storage import SqliteStorage
 
 PHRASE = "CANARY-correct-horse"
 KEY = key_text(bytes(range(32))).decode()
@@ -94,7 +96,7 @@ def test_init_makes_an_empty_vault_with_a_key_file_once(authsome: Program) -> No
     )
 
 
-@pytest.mark.parametrize("words", [("key",), ("rekey",), ("verify",), ("backup", "x")])
+@pytest.mark.parametrize("words", [("key",), ("rekey",), ("verify",), ("backup", "x"), ("forget-key", "x")])
 def test_without_a_vault_the_commands_say_so_and_make_none(authsome: Program, words: tuple[str, ...]) -> None:
     said = authsome("vault", *words)
     assert (said.status, said.out) == (1, "")
@@ -134,9 +136,96 @@ def test_rekey_changes_the_key_and_keeps_the_connections(authsome: Program) -> N
     assert (said.status, said.out) == (0, "")
     assert key_id(authsome) != before
     assert said.err.splitlines() == [
+        f"authsome: backups that were made before are opened by the old key only: {before} stays as "
+        f"{authsome.home}/master.key.{before}; 'authsome vault forget-key {before}' removes it",
         f"authsome: sealed 2 records under the new key {key_id(authsome)} from: file",
-        "authsome: backups that were made before are opened by the old key only",
     ]
+    assert status_of(authsome) == (0, "connected")
+
+
+def test_what_becomes_of_the_old_key_is_said_before_anything_is_done(authsome: Program) -> None:
+    authsome.connect()
+    key, before = (authsome.home / "master.key").read_text(), key_id(authsome)
+    with (
+        closing(SqliteStorage(authsome.home / "vault.db")) as storage,
+        storage.lock(SLOT, 5.0),
+        authsome.started("vault", "rekey") as changing,
+    ):
+        assert changing.stderr
+        assert f"{before} stays as {authsome.home}/master.key.{before};" in changing.stderr.readline()
+    assert key_id(authsome) == before
+    assert (authsome.home / "master.key").read_text() == key
+
+
+@pytest.mark.parametrize("to", ["file", "passphrase"])
+def test_an_older_backup_is_restored_with_the_key_that_a_rekey_kept_until_that_is_forgotten(
+    authsome: Program, secrets: Path, tmp_path: Path, to: str
+) -> None:
+    authsome.connect()
+    old, backup = key_id(authsome), str(tmp_path / "backup")
+    assert authsome("vault", "backup", backup).status == 0
+    words = () if to == "file" else ("--passphrase-fd", "{phrase}")
+    assert say(authsome, "vault", "rekey", *words, phrase=secrets / "phrase").status == 0
+    newer = key_id(authsome)
+    kept = authsome.home / f"master.key.{old}"
+    assert authsome("vault", "key").out.splitlines()[-1] == f"kept:       {old} in {kept}"
+    assert json.loads(authsome("vault", "key", "--json").out)["kept"] == {old: str(kept)}
+
+    assert authsome("vault", "restore", backup, "--force").status == 0
+    assert status_of(authsome) == (0, "connected")
+    assert key_id(authsome) == old
+    refused = authsome("vault", "forget-key", old)
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err == (
+        f"authsome: error: {old} is the present key of the vault\n"
+        "authsome: hint: change it first, with 'authsome vault rekey'\n"
+    )
+
+    assert say(authsome, "vault", "rekey", *words, phrase=secrets / "phrase").status == 0
+    said = authsome("vault", "forget-key", old)
+    assert (said.status, said.out, said.err) == (0, "", f"authsome: removed the key {old}\n")
+    assert not kept.exists()
+    assert old not in authsome("vault", "key", "--json").out
+    lost = authsome("vault", "restore", backup, "--force")
+    assert lost.status == 1
+    assert f"give the key {old}" in lost.err
+    assert newer != key_id(authsome)
+
+
+@pytest.mark.parametrize("name", ["0" * 16, "pending", "../master.key", ""])
+def test_a_key_that_is_not_kept_is_unknown(authsome: Program, name: str) -> None:
+    authsome.connect()
+    said = authsome("vault", "forget-key", name)
+    assert (said.status, said.out) == (4, "")
+    assert said.err == f"authsome: error: no key {name} is kept\nauthsome: hint: see 'authsome vault key'\n"
+
+
+def test_who_keeps_the_old_key_is_said_before_where_it_is_the_user(authsome: Program, secrets: Path) -> None:
+    authsome.connect()
+    phrase, key = secrets / "phrase", secrets / "key"
+    assert say(authsome, "vault", "rekey", "--passphrase-fd", "{phrase}", phrase=phrase).status == 0
+    locked = Program(authsome.home, {"AUTHSOME_PASSPHRASE_FD": "{phrase}"})
+    said = say(locked, "vault", "rekey", "--key-fd", "{key}", "--key-source", "fd", phrase=phrase, key=key)
+    assert said.err.splitlines()[0].endswith("by the old key only: do not forget the old passphrase")
+    given = Program(authsome.home, {"AUTHSOME_KEY_FD": "{key}"})
+    old = key_id(authsome)
+    said = say(given, "vault", "rekey", "--key-source", "file", key=key)
+    assert said.err.splitlines()[0].endswith(f"by the old key only: keep {old} where it is given from")
+
+    lost, old = (authsome.home / "master.key").rename(secrets / "lost"), key_id(authsome)
+    said = say(given, "vault", "rekey", key=lost)
+    assert said.status == 0
+    assert f"{old}, which is in no file here; keep it where it is given from" in said.err.splitlines()[0]
+
+
+def test_a_vault_whose_key_is_lost_is_begun_anew_as_the_hint_says(authsome: Program) -> None:
+    authsome.connect()
+    (authsome.home / "master.key").unlink()
+    said = authsome("list")
+    assert said.status == 1
+    assert "if it is lost for good, move vault.db away and log in again" in said.err
+    (authsome.home / "vault.db").rename(authsome.home / "lost.db")
+    authsome.connect()
     assert status_of(authsome) == (0, "connected")
 
 
@@ -224,6 +313,10 @@ def test_a_key_file_that_two_vaults_share_outlives_the_rekey_of_one(tmp_path: Pa
     assert said.status == 0
     newer = json.loads(one("vault", "key", "--json").out)["details"]
     assert f"the new key is in {newer}; {key} is as it was, as other vaults may need it" in said.err
+    assert said.err.splitlines()[0].endswith(f"opened by the old key only: {key_id(other)} stays in {key}")
+    refused = other("vault", "forget-key", key_id(one))
+    assert refused.status == 1
+    assert "may be that of another vault" in refused.err
     assert Path(newer) != key
     assert key.read_text() == KEY
     assert f"keep a copy of {newer} in another place" in one("vault", "backup", str(tmp_path / "bak")).err
@@ -351,7 +444,7 @@ def test_a_record_that_does_not_open_is_named_by_rekey_and_left(authsome: Progra
         database.execute("UPDATE record SET blob = zeroblob(80) WHERE name = 'work'")
     said = authsome("vault", "rekey")
     assert said.status == 0
-    assert said.err.splitlines()[0] == "authsome: warning: discord/work does not open and is left as it was"
+    assert said.err.splitlines()[1] == "authsome: warning: discord/work does not open and is left as it was"
 
 
 def test_a_key_can_be_in_the_systems_keyring(authsome: Program, tmp_path: Path) -> None:
@@ -380,11 +473,24 @@ def test_a_key_can_be_in_the_systems_keyring(authsome: Program, tmp_path: Path) 
     assert not (authsome.home / "master.key").exists()
     assert "details:    authsome/" in with_keyring("vault", "key").out
     assert with_keyring("get", "discord", "--field", "status").out == "connected\n"
-    assert with_keyring("vault", "rekey").status == 0
-    assert len(list((tmp_path / "keyring").iterdir())) == 1
+    first = key_id(authsome)
+    assert with_keyring("vault", "backup", str(tmp_path / "backup")).status == 0
+    said = with_keyring("vault", "rekey")
+    assert f"{first} stays in the keyring as authsome/{first};" in said.err.splitlines()[0]
+    second = key_id(authsome)
+    assert with_keyring("vault", "forget-key", second).status == 1
     assert with_keyring("vault", "rekey", "--key-source", "file").status == 0
-    assert list((tmp_path / "keyring").iterdir()) == []
+    kept = {path.name for path in (tmp_path / "keyring").iterdir()}
+    assert kept == {f"authsome {first}", f"authsome {second}"}
     assert status_of(authsome) == (0, "connected")
+
+    assert with_keyring("vault", "restore", str(tmp_path / "backup"), "--force").status == 0
+    assert with_keyring("vault", "rekey", "--key-source", "file").status == 0
+    for name in (first, second):
+        assert with_keyring("vault", "forget-key", name).status == 0
+        assert with_keyring("vault", "forget-key", name).status == 4
+    assert list((tmp_path / "keyring").iterdir()) == []
+    assert with_keyring("vault", "restore", str(tmp_path / "backup"), "--force").status == 1
 
 
 @pytest.mark.parametrize("variable", ["AUTHSOME_KEY_FD", "AUTHSOME_PASSPHRASE_FD"])

@@ -46,6 +46,16 @@ class ForgetfulKeyring(MemoryKeyring):
         pass
 
 
+class FullKeyring(MemoryKeyring):
+    """Keeps nothing new once it is full."""
+
+    full = False
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        if not self.full:
+            super().set_password(service, username, password)
+
+
 def opened(path: Path) -> int:
     """A descriptor of a file, as a shell's `3<FILE` gives it."""
     return os.open(path, os.O_RDONLY)

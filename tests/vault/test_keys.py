@@ -66,6 +66,7 @@ def test_loading_a_missing_key_makes_none(path: Path) -> None:
         KeyFile(path).load()
 
     assert "backup" in caught.value.hint
+    assert "move vault.db away and log in again" in caught.value.hint
     assert not path.exists()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +22,10 @@ from vault.envelope import SLOT
 from vault.errors import Conflict, FormatTooNew, KeyUnavailable, LockTimeout, RecordDamaged
 from vault.keys import KeyFile, KeySource, key_text
 from vault.model import ConnectionKey, Versioned
-from vault.opening import stored_slot, unlocked
+from vault.opening import settle, stored_slot, unlocked
 from vault.os_keyring import Keyring
 from vault.rekey import Rekeyed, no_step, rekey
-from vault.slot import Source
+from vault.slot import Source, key_id
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 
@@ -79,11 +83,20 @@ def test_a_rekey_changes_the_key_the_vaults_own_key_and_every_record(
     opens_with_everything(home, file_source(home))
 
 
-def test_after_a_rekey_the_old_key_opens_nothing_and_is_gone(storage: SqliteStorage, home: Path) -> None:
+@pytest.mark.parametrize("to", [Source.FILE, Source.PASSPHRASE])
+def test_after_a_rekey_the_old_key_opens_nothing_and_is_kept_until_it_is_forgotten(
+    storage: SqliteStorage, home: Path, to: Source
+) -> None:
     old = file_source(home).load()
     blobs = [stored.blob for stored in storage.everything().values()]
-    change(storage, file_source(home), file_source(home))
+    change(storage, file_source(home), file_source(home) if to is Source.FILE else typed(PHRASE))
 
+    kept = home / f"master.key.{key_id(old)}"
+    assert file_source(home).kept(stored_slot(storage)) == {key_id(old): kept}
+    assert kept.read_bytes() == key_text(old)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert file_source(home).forget(key_id(old), stored_slot(storage))
+    assert not file_source(home).forget(key_id(old), stored_slot(storage))
     with pytest.raises(KeyUnavailable):
         Vault.open(SqliteStorage(home / "vault.db"), KeyDescriptor(piped(key_text(old))))
     storage.close()
@@ -113,13 +126,20 @@ def test_the_source_goes_from_each_kind_to_each(storage: SqliteStorage, home: Pa
     path = (
         "file passphrase file keyring file fd passphrase keyring passphrase fd keyring keyring fd file file"
     )
+    past: list[tuple[str, Source]] = []
     for here, there in pairwise(Source(word) for word in path.split()):
+        past.append((stored_slot(storage).key_id, here))
         change(storage, kinds[here](), kinds[there]())
-        assert stored_slot(storage).source is there
+        present = stored_slot(storage)
+        assert present.source is there
         opens_with_everything(home, kinds[there]())
         assert (home / "master.key").exists() is (there is Source.FILE)
-        assert len(backend.kept) == (1 if there is Source.KEYRING else 0)
+        places = [entry for _, entry in backend.kept if "-" in entry]
+        assert len(places) == (1 if there is Source.KEYRING else 0)
         assert not file.unsettled
+        assert set(file.kept(stored_slot(storage))) == {k for k, source in past if source is Source.FILE}
+        held = {k for k, source in past if source is Source.KEYRING}
+        assert {entry for _, entry in backend.kept if "-" not in entry} - {present.key_id} == held
 
 
 @pytest.mark.parametrize("meanwhile", [False, True])
@@ -330,6 +350,59 @@ def test_opening_cleans_up_after_a_rekey_that_was_cut_off_unless_one_is_under_wa
     open_vault(home).close()
     assert not file_source(home).unsettled
     opens_with_everything(home, file_source(home))
+
+
+def die(at: str, step: str) -> None:
+    if step == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("to", [Source.FILE, Source.PASSPHRASE])
+@pytest.mark.parametrize("at", ["begun", "staged", "left", "locked", "sealed", "written", "settled"])
+def test_a_key_that_counted_is_kept_and_one_that_never_did_is_not_wherever_a_rekey_is_killed(
+    storage: SqliteStorage, home: Path, at: str, to: Source
+) -> None:
+    first = stored_slot(storage)
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            with closing(SqliteStorage(home / "vault.db")) as own:
+                new: KeySource = file_source(home) if to is Source.FILE else typed(PHRASE)
+                change(own, file_source(home), new, partial(die, at))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (
+            0 if at == "left" and to is Source.FILE else -signal.SIGKILL
+        )
+        present = stored_slot(storage)
+        changed = present != first
+        opening: KeySource = file_source(home) if present.source is Source.FILE else typed(PHRASE)
+        opens_with_everything(home, opening)
+        settle(storage, file_source(home))
+        names = {path.name for path in home.iterdir() if path.name.startswith("master.key")}
+        here = {"master.key"} if present.source is Source.FILE else set()
+        kept = {f"master.key.{first.key_id}"} if changed else set()
+        assert names == here | kept
+        assert key_id(file_source(home).unlock(first)) == first.key_id
+        if changed:
+            break
+
+
+def test_a_key_in_the_way_that_cannot_be_kept_stops_a_rekey_and_nothing_is_changed(
+    storage: SqliteStorage, home: Path
+) -> None:
+    change(storage, file_source(home), typed(PHRASE))
+    before = storage.everything()
+    (home / "master.key").touch(mode=0o600)
+    (home / "master.key").write_bytes(b"something precious")
+
+    with pytest.raises(KeyUnavailable, match="does not hold a master key"):
+        change(storage, typed(PHRASE), file_source(home))
+    assert storage.everything() == before
+    assert (home / "master.key").read_bytes() == b"something precious"
+    (home / "master.key").unlink()
+    other = file_source(home).create().key
+    change(storage, typed(PHRASE), file_source(home))
+    assert (home / f"master.key.{key_id(other)}").read_bytes() == key_text(other)
 
 
 def test_two_rekeys_at_once_come_one_after_the_other(storage: SqliteStorage, home: Path) -> None:

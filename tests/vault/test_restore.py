@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.vault.samples import CLIENT, DEFAULT, OTHERS, STATIC, TOKENS, WORK, contents
-from tests.vault.sources import piped
+from tests.vault.sources import MemoryKeyring, piped
 from tests.vault.worker import open_vault
 from vault.database import read_copy
 from vault.descriptor import KeyDescriptor
@@ -28,9 +28,12 @@ from vault.errors import (
 )
 from vault.keys import KeyFile, key_text
 from vault.model import ConnectionKey, Versioned
+from vault.opening import stored_slot, unlocked
+from vault.os_keyring import Keyring
 from vault.rekey import rekey
 from vault.restore import Restored, restore
-from vault.storage import SqliteStorage
+from vault.slot import encode, key_id, wrap
+from vault.storage import SqliteStorage, StoredRecord
 from vault.vault import Vault
 
 
@@ -190,11 +193,85 @@ def test_who_has_the_vault_open_sees_what_was_restored_and_loses_no_write(
         assert other.connection(WORK) == Versioned(STATIC, 2)
 
 
+def file_source(home: Path) -> KeyFile:
+    return KeyFile(home / "master.key")
+
+
+def test_a_backup_from_before_a_rekey_opens_with_the_key_that_was_kept_and_so_does_what_it_replaced(
+    backup: Path, vault: Vault, storage: SqliteStorage, home: Path
+) -> None:
+    first = stored_slot(storage)
+    for _ in range(2):
+        rekey(storage, file_source(home), file_source(home), now=lambda: 0.0)
+    newer = stored_slot(storage)
+    kept = put_back(backup, home).kept
+    assert kept is not None
+    assert stored_slot(storage) == first
+    for _ in range(2):  # the newer key is in the way of the one that comes
+        rekey(storage, file_source(home), file_source(home), now=lambda: 0.0)
+        with Vault.open(SqliteStorage(home / "vault.db"), file_source(home)) as again:
+            assert again.connection(WORK) == Versioned(TOKENS, 1)
+    put_back(kept, home)
+    assert stored_slot(storage) == newer
+    with Vault.open(SqliteStorage(home / "vault.db"), file_source(home)) as again:
+        assert again.connection(WORK) is not None
+
+
+@pytest.mark.parametrize("to", ["file", "keyring"])
+def test_a_vault_whose_rekey_was_cut_off_is_kept_with_its_key(
+    backup: Path, vault: Vault, storage: SqliteStorage, home: Path, tmp_path: Path, to: str
+) -> None:
+    backend = MemoryKeyring()
+    source: KeyFile | Keyring = file_source(home)
+    if to == "keyring":
+        source = Keyring(lambda: backend)
+        rekey(storage, file_source(home), source, now=lambda: 0.0)
+        backup = tmp_path / "of-keyring"
+        storage.copy_to(backup)
+    made = source.stage(stored_slot(storage))
+    # As if the change was written and not settled.
+    slot = wrap(made.key, bytes(12), unlocked(storage, source).key, made.origin, 0)
+    changed = {**storage.everything()}
+    changed[SLOT] = StoredRecord(encode(slot), changed[SLOT].generation + 1)
+    storage.rewrite(lambda _: changed)
+
+    kept = restore(backup, home / "vault.db", source, force=True).kept
+    assert kept is not None
+    for _ in range(2):
+        rekey(storage, source, source, now=lambda: 0.0)
+    restore(kept, home / "vault.db", source, force=True)
+    assert stored_slot(storage) == slot
+    with Vault.open(SqliteStorage(home / "vault.db"), source) as again:
+        assert again.connection(WORK) == Versioned(TOKENS, 1)
+
+
+def test_a_backup_from_before_a_rekey_opens_with_the_key_that_the_keyring_keeps(
+    backup: Path, vault: Vault, storage: SqliteStorage, home: Path, tmp_path: Path
+) -> None:
+    backend = MemoryKeyring()
+    keyring, file = Keyring(lambda: backend), file_source(home)
+    rekey(storage, file, keyring, now=lambda: 0.0)
+    first = stored_slot(storage)
+    storage.copy_to(tmp_path / "of-keyring")
+    for _ in range(2):
+        rekey(storage, keyring, keyring, now=lambda: 0.0)
+    newer = stored_slot(storage)
+    kept = restore(tmp_path / "of-keyring", home / "vault.db", keyring, force=True).kept
+    assert kept is not None
+    assert stored_slot(storage) == first
+    rekey(storage, keyring, keyring, now=lambda: 0.0)
+    rekey(storage, keyring, file, now=lambda: 0.0)
+    for path, slot in ((tmp_path / "of-keyring", first), (kept, newer)):
+        restore(path, home / "vault.db", keyring, force=True)
+        assert stored_slot(storage) == slot
+
+
 def test_a_backup_from_before_a_rekey_needs_the_key_of_then(
     backup: Path, vault: Vault, storage: SqliteStorage, home: Path
 ) -> None:
     old = KeyFile(home / "master.key").load()
     rekey(storage, KeyFile(home / "master.key"), KeyFile(home / "master.key"), now=lambda: 0.0)
+    assert KeyFile(home / "master.key").forget(key_id(old), stored_slot(storage))
     before = contents(home)
 
     with pytest.raises(KeyUnavailable, match="the backup does not open") as caught:
@@ -214,6 +291,7 @@ def test_a_process_whose_key_is_of_another_backup_writes_nothing_that_cannot_be_
     old = KeyFile(home / "master.key").load()
     rekey(storage, KeyFile(home / "master.key"), KeyFile(home / "master.key"), now=lambda: 0.0)
     assert vault.connection(WORK) is not None
+    assert file_source(home).forget(key_id(old), stored_slot(storage))
     restore(backup, home / "vault.db", KeyDescriptor(piped(key_text(old))), force=True)
 
     with pytest.raises(KeyUnavailable, match="was changed by another process"):

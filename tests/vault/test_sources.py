@@ -12,13 +12,13 @@ import pytest
 from argon2.low_level import Type, hash_secret_raw
 
 from tests.vault.processes import ROOT
-from tests.vault.sources import CHEAP, ForgetfulKeyring, MemoryKeyring, opened, piped, typed
+from tests.vault.sources import CHEAP, ForgetfulKeyring, FullKeyring, MemoryKeyring, opened, piped, typed
 from vault.descriptor import KeyDescriptor
 from vault.errors import FormatTooNew, KeyUnavailable, LoosePermissions
 from vault.keys import KeyFile, KeySource, NewKey, key_text
 from vault.os_keyring import SERVICE, Keyring
 from vault.passphrase import RFC_9106_SECOND
-from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, wrap
+from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, key_id, wrap
 
 KEY = bytes(range(32))
 PHRASE = "CANARY-correct-horse"
@@ -26,6 +26,11 @@ PHRASE = "CANARY-correct-horse"
 
 def slot_of(made: NewKey) -> Slot:
     return wrap(made.key, bytes(12), bytes(32), made.origin, 0)
+
+
+def entry(made: NewKey) -> str:
+    assert isinstance(made.origin, FromKeyring)
+    return made.origin.entry
 
 
 class TestKeyFile:
@@ -43,7 +48,9 @@ class TestKeyFile:
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
 
     @pytest.mark.parametrize("chosen", ["present", "staged"])
-    def test_settling_keeps_the_key_that_the_slot_names_and_no_other(self, path: Path, chosen: str) -> None:
+    def test_settling_keeps_the_key_that_the_slot_names_and_of_others_what_counted(
+        self, path: Path, chosen: str
+    ) -> None:
         keys = {"present": KeyFile(path).create()}
         keys["staged"] = KeyFile(path).stage(slot_of(keys["present"]))
         assert KeyFile(path).unsettled
@@ -51,7 +58,11 @@ class TestKeyFile:
         KeyFile(path).settle(slot_of(keys[chosen]))
         assert not KeyFile(path).unsettled
         assert KeyFile(path).load() == keys[chosen].key
-        assert list(path.parent.iterdir()) == [path]
+        former = path.with_name(f"master.key.{slot_of(keys['present']).key_id}")
+        assert sorted(path.parent.iterdir()) == ([path, former] if chosen == "staged" else [path])
+        assert KeyFile(path).kept(slot_of(keys[chosen])) == (
+            {slot_of(keys["present"]).key_id: former} if chosen == "staged" else {}
+        )
 
     @pytest.mark.parametrize("moved", [False, True])
     def test_a_key_that_is_left_can_be_unlocked_until_that_is_settled(self, path: Path, moved: bool) -> None:
@@ -60,7 +71,9 @@ class TestKeyFile:
         assert KeyFile(path).unlock(slot_of(present)) == present.key
 
         KeyFile(path).settle(slot_of(NewKey(KEY, FromDescriptor()) if moved else present))
-        assert path.exists() is not moved
+        former = path.with_name(f"master.key.{slot_of(present).key_id}")
+        assert list(path.parent.iterdir()) == [former if moved else path]
+        assert KeyFile(path).unlock(slot_of(present)) == present.key
         assert not KeyFile(path).unsettled
 
     def test_only_the_key_that_the_slot_names_is_left(self, path: Path) -> None:
@@ -119,6 +132,41 @@ class TestKeyFile:
             assert source.unlock(slot_of(present)) == present.key
             assert source.unlock(slot_of(staged)) == staged.key
             assert not source.unsettled
+
+    def test_only_a_kept_key_is_forgotten_and_only_by_its_whole_id(self, path: Path) -> None:
+        source = KeyFile(path)
+        present = slot_of(source.create())
+        for name in (present.key_id, "pending", "0" * 16, "", ".", "../x"):
+            assert not source.forget(name, present)
+        path.with_name("master.key.pending.bak").touch()
+        path.with_name(f"other.{'0' * 16}").touch()
+        assert source.kept(present) == {}
+        other = slot_of(NewKey(KEY, FromDescriptor()))
+        assert source.kept(other) == {present.key_id: path}
+        assert source.forget(present.key_id, other)
+        assert not path.exists()
+
+    def test_no_key_beside_a_shared_file_is_forgotten(self, path: Path) -> None:
+        shared = KeyFile(path, shared=True)
+        first = slot_of(shared.create())
+        staged = slot_of(shared.stage(first))
+        for name, present in ((first.key_id, staged), (staged.key_id, first)):
+            with pytest.raises(KeyUnavailable, match="may be that of another vault"):
+                shared.forget(name, present)
+        assert len(list(path.parent.iterdir())) == 2
+
+    def test_a_key_that_others_may_read_by_now_stops_no_vault_from_opening(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        staged = slot_of(KeyFile(path).stage(slot_of(present)))
+        path.chmod(0o644)
+        KeyFile(path).settle(staged)  # the change counts, and the old file is in the way
+        assert key_id(KeyFile(path).unlock(staged)) == staged.key_id
+        with pytest.raises(LoosePermissions):
+            KeyFile(path).stage(staged)
+        path.chmod(0o600)
+        KeyFile(path).settle(staged)
+        assert KeyFile(path).unlock(slot_of(present)) == present.key
+        assert KeyFile(path).load() == KeyFile(path).unlock(staged)
 
     def test_a_shared_file_that_is_missing_is_made(self, path: Path) -> None:
         staged = KeyFile(path, shared=True).stage(slot_of(NewKey(KEY, FromDescriptor())))
@@ -270,7 +318,7 @@ class TestKeyring:
         assert len(backend.kept) == 2
 
     @pytest.mark.parametrize("chosen", ["present", "staged"])
-    def test_settling_keeps_the_key_that_the_slot_names_and_no_other(
+    def test_settling_keeps_the_key_that_the_slot_names_and_of_others_what_counted(
         self, source: Keyring, backend: MemoryKeyring, chosen: str
     ) -> None:
         keys = {"present": source.create()}
@@ -279,8 +327,10 @@ class TestKeyring:
             assert source.unlock(slot_of(made)) == made.key
 
         source.settle(slot_of(keys[chosen]), slot_of(keys["present"]))
-        assert len(backend.kept) == 1
-        assert source.unlock(slot_of(keys[chosen])) == keys[chosen].key
+        counted = {slot_of(keys[name]).key_id for name in {"present", chosen}}
+        assert set(backend.kept) == {(SERVICE, entry(keys[chosen])), *((SERVICE, name) for name in counted)}
+        for name in {"present", chosen}:
+            assert source.unlock(slot_of(keys[name])) == keys[name].key
 
     def test_what_a_killed_change_left_is_overwritten_by_the_next(
         self, source: Keyring, backend: MemoryKeyring
@@ -290,14 +340,43 @@ class TestKeyring:
         staged = source.stage(slot_of(present))
 
         source.settle(slot_of(staged), slot_of(present))
-        assert len(backend.kept) == 1
+        counted = {(SERVICE, slot_of(made).key_id) for made in (present, staged)}
+        assert set(backend.kept) == {(SERVICE, entry(staged)), *counted}
         assert source.unlock(slot_of(staged)) == staged.key
 
-    def test_nothing_stays_in_a_keyring_that_is_left(self, source: Keyring, backend: MemoryKeyring) -> None:
+    def test_in_a_keyring_that_is_left_the_old_key_stays_until_it_is_forgotten(
+        self, source: Keyring, backend: MemoryKeyring
+    ) -> None:
         present = source.create()
-        source.stage(slot_of(present))
-        source.settle(slot_of(NewKey(KEY, FromFile())), slot_of(present))
+        staged = source.stage(slot_of(present))
+        slot, old = slot_of(NewKey(KEY, FromFile())), slot_of(present).key_id
+        source.settle(slot, slot_of(present))
+        assert set(backend.kept) == {(SERVICE, old)}
+        assert source.unlock(slot_of(present)) == present.key
+        assert not source.forget(old, slot_of(present))
+        assert not source.forget(slot_of(staged).key_id, slot)
+        assert not source.forget(entry(present), slot)
+        assert source.forget(old, slot)
         assert backend.kept == {}
+
+    def test_a_key_that_the_keyring_lost_stops_no_change_of_it(
+        self, source: Keyring, backend: MemoryKeyring
+    ) -> None:
+        """The user has given it through a descriptor."""
+        present = source.create()
+        backend.kept.clear()
+        staged = source.stage(slot_of(present))
+        source.settle(slot_of(staged), slot_of(present))
+        assert source.unlock(slot_of(staged)) == staged.key
+
+    def test_the_old_key_is_not_taken_away_where_it_cannot_be_kept(self) -> None:
+        backend = FullKeyring()
+        source = Keyring(lambda: backend)
+        present = source.create()
+        backend.full = True
+        with pytest.raises(KeyUnavailable):
+            source.settle(slot_of(NewKey(KEY, FromFile())), slot_of(present))
+        assert source.unlock(slot_of(present)) == present.key
 
     def test_a_key_that_is_gone_or_another_is_a_clear_error(
         self, source: Keyring, backend: MemoryKeyring
