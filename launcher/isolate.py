@@ -67,7 +67,7 @@ def isolated_child(
     require_possible(unavailable())
     try:
         facts = survey(
-            hidden=[*_hidden(settings), *filter(os.path.exists, identities)],
+            hidden=[*hidden_folders(settings), *filter(os.path.exists, identities)],
             visible=[visible],
             descriptors=closing,
         )
@@ -131,7 +131,7 @@ def _tell_lost(facts: Facts, wishes: Wishes) -> None:
         )
 
 
-def _hidden(settings: Settings) -> list[Path]:
+def hidden_folders(settings: Settings) -> list[Path]:
     """The folders of the vault in use and of the usual one, and of what is kept elsewhere: a key, or what
     a link in them leads to. Raises: UsageProblem.
     """

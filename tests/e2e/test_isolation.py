@@ -50,21 +50,6 @@ def test_a_key_that_is_kept_elsewhere_is_hidden_too(desk: Desk) -> None:
     assert desk.run("sh", "-c", script, options=["--no-sandbox"]).stdout.split() == ["read", "200"]
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_the_keys_that_were_kept_are_hidden_too(desk: Desk, elsewhere: bool) -> None:
-    desk.login()
-    key = desk.home / "master.key"
-    if elsewhere:
-        (desk.folder / "keys").mkdir(mode=0o700)
-        key = key.rename(desk.folder / "keys" / "key")
-        desk.extra = {"AUTHSOME_KEY_FILE": str(key)}
-    assert desk.authsome("vault", "rekey").returncode == 0
-    script = f"cat {key}.* >/dev/null 2>&1 && echo read || echo hidden; {ASK}{ME}"
-    for options in ([], ["--sandbox"]):
-        assert desk.run("sh", "-c", script, options=options).stdout.split() == ["hidden", "200"]
-    assert desk.run("sh", "-c", script, options=["--no-sandbox"]).stdout.split() == ["read", "200"]
-
-
 @pytest.mark.parametrize(
     ("options", "host"), [([], ""), (["--sandbox"], ""), ([], "docker"), (["--no-sandbox"], "")]
 )

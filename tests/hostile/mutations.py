@@ -741,4 +741,9 @@ WATCHED: Final = (
         ("proxy/server.py", "os.environ.pop(name, None)", "pass"),
         "tests/proxy/test_wire.py::test_no_library_writes_down_the_keys_of_a_connection",
     ),
+    Watched(
+        "what is kept elsewhere is hidden",
+        ("launcher/isolate.py", "hidden.append(folder)", "pass"),
+        "tests/launcher/test_isolate.py::test_the_folder_of_a_key_that_is_kept_elsewhere_is_hidden_whole",
+    ),
 )

@@ -200,6 +200,23 @@ def test_a_key_that_is_not_kept_is_unknown(authsome: Program, name: str) -> None
     assert said.err == f"authsome: error: no key {name} is kept\nauthsome: hint: see 'authsome vault key'\n"
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_keys_that_were_kept_are_hidden_from_the_program_of_a_run(
+    authsome: Program, secrets: Path, elsewhere: bool
+) -> None:
+    authsome.connect()
+    work = authsome.home.parent / "work"
+    work.mkdir()
+    key, program = authsome.home / "master.key", authsome
+    if elsewhere:
+        key = key.rename(secrets / "mine")
+        program = Program(authsome.home, {"AUTHSOME_KEY_FILE": str(key)})
+    assert program("vault", "rekey").status == 0
+    for options, seen in (([], "0"), (["--sandbox"], "0"), (["--no-sandbox"], "1")):
+        said = program("run", *options, "--", "sh", "-c", f"cat {key}.* | wc -l", cwd=work)
+        assert (said.status, said.out.strip()) == (0, seen), said.err
+
+
 def test_who_keeps_the_old_key_is_said_before_where_it_is_the_user(authsome: Program, secrets: Path) -> None:
     authsome.connect()
     phrase, key = secrets / "phrase", secrets / "key"
