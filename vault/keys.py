@@ -192,7 +192,6 @@ class KeyFile:
             replaced = None
         # The pending file goes last: as long as it is there, this is done again.
         if counts:
-            self._keep(replaced)
             self._remove(self._own(slot.key_id))
             self._rename(self._pending, self._path)
             return

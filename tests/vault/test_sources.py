@@ -33,6 +33,19 @@ def entry(made: NewKey) -> str:
     return made.origin.entry
 
 
+class OvertakenKeyFile(KeyFile):
+    """Somebody else ends a change between the choice of a file and its reading."""
+
+    overtaken = False
+
+    def place(self, slot: Slot) -> Path:
+        place = super().place(slot)
+        if not self.overtaken:
+            self.overtaken = True
+            self.settle(slot)
+        return place
+
+
 class TestKeyFile:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -167,6 +180,14 @@ class TestKeyFile:
         KeyFile(path).settle(staged)
         assert KeyFile(path).unlock(slot_of(present)) == present.key
         assert KeyFile(path).load() == KeyFile(path).unlock(staged)
+
+    def test_a_change_that_ends_while_the_key_is_read_hides_it_from_nobody(self, path: Path) -> None:
+        present = KeyFile(path).create()
+        KeyFile(path).stage(slot_of(present))
+
+        assert KeyFile(path).place(slot_of(present)) != path
+        assert OvertakenKeyFile(path).unlock(slot_of(present)) == present.key
+        assert list(path.parent.iterdir()) == [path]
 
     def test_a_shared_file_that_is_missing_is_made(self, path: Path) -> None:
         staged = KeyFile(path, shared=True).stage(slot_of(NewKey(KEY, FromDescriptor())))
