@@ -37,5 +37,6 @@ def forget(app: App, provider: str) -> None:
     report.note(f"the application of {provider} is forgotten on this machine")
     if left := [str(key) for key, _ in app.vault.connections(profile) if key.provider == provider]:
         report.warning(
-            f"without it these are not refreshed: {', '.join(left)}", f"run 'authsome login {provider}'"
+            f"without it these can be neither refreshed nor revoked: {', '.join(left)}",
+            f"run 'authsome login {provider}'",
         )

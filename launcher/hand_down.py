@@ -36,22 +36,35 @@ def hand_down(
     """The variables that a child inherits. `stored` is what the vault holds. Raises: UsageProblem."""
     credentials = credential_names(providers)
     for name in wanted.kept:
+        if not name or "=" in name:
+            raise UsageProblem(
+                f"--keep-env {name!r} is not the name of a variable",
+                "give the name alone, such as GITHUB_TOKEN",
+            )
         if is_ours(name, credentials):
             raise UsageProblem(
-                f"--keep-env {name} cannot be given: a run sets {name} itself, or takes it out"
+                f"--keep-env {name} cannot be given: a run sets {name} itself, or takes it out",
+                "leave it out",
             )
     secrets = {name for provider in providers for name in provider.env.secrets}
     inherited = passed_on(environ, credentials)
     judged = judge(inherited, secrets=secrets, stored=stored, kept=wanted.kept)
-    _tell(judged, clean=wanted.clean)
+    _tell(judged, wanted)
     removed = {*judged.identities, *judged.managed, *(judged.others if wanted.clean else ())}
     return {name: value for name, value in inherited.items() if name not in removed}
 
 
-def _tell(judged: Judged, *, clean: bool) -> None:
+def _tell(judged: Judged, wanted: Wanted) -> None:
+    clean = wanted.clean
+    held = [name for name in judged.managed if name in wanted.kept]
+    if held:  # what is kept is taken out for one reason alone
+        report.warning(
+            f"not passed on in spite of --keep-env: {', '.join(held)}",
+            "it holds something of your vault, which goes to no program",
+        )
     taken = {
         "the job's identity": judged.identities,
-        "what authsome holds itself": judged.managed,
+        "what authsome holds itself": [name for name in judged.managed if name not in held],
         "perhaps secrets": judged.others if clean else (),
     }
     told = [f"{what} ({', '.join(names)})" for what, names in taken.items() if names]

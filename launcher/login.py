@@ -20,7 +20,7 @@ from launcher.confirm import require_confirmed
 from launcher.errors import UsageProblem
 from launcher.terminal import ask_secret, is_terminal
 from oauth.errors import ClientRefused
-from oauth.flows import LoginResult, browser_login, key_login
+from oauth.flows import NEW_APPLICATION, LoginResult, browser_login, key_login
 from oauth.outcome import login_command
 from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
@@ -200,7 +200,7 @@ async def _browser_login(
                 announce=report.note,
                 on_client=entered,
                 on_login=store,
-                command=login_command(given.key),
+                command=login_command(given.key) + (NEW_APPLICATION if given.new_application else ""),
                 timeout=given.timeout,
             )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -138,7 +140,9 @@ def back_up(app: App, path: Path) -> tuple[Slot, str]:
 def put_back(app: App, path: Path, force: bool) -> Restored:
     """Restore a backup. Raises: VaultError."""
     with refusals_mapped(path):
-        path.stat()  # a missing file is told apart from one that SQLite cannot read
+        # A missing file and a folder are told apart from what SQLite cannot read.
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     app.make_folders()
     return restore(path.absolute(), app.settings.vault_file, app.key_sources, force=force)
 

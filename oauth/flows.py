@@ -32,6 +32,9 @@ LOGIN_TIMEOUT: Final = 600.0
 LINGER: Final = 1.0
 """Seconds that the page stays after a login, for a browser that loads it again."""
 
+NEW_APPLICATION: Final = " --new-application"
+"""What a hint adds to the command of a login that should not use the stored application."""
+
 _BY_HAND: Final = "open that address by hand, on this machine; waiting"
 
 _BROWSER_SECONDS: Final = 5.0
@@ -351,4 +354,4 @@ def _again(command: str) -> str:
 
 
 def _replace(command: str) -> str:
-    return f"'{command} --new-application'"
+    return f"'{command.removesuffix(NEW_APPLICATION)}{NEW_APPLICATION}'"

@@ -160,7 +160,11 @@ def _compared(
 ) -> Finding:
     """What the answer says, as far as the provider file tells where."""
     if auth.check_client_field and _at(answer, auth.check_client_field) != expected.client_id:
-        message = f"{key} belongs to another application than the client id that is stored"
+        message = (
+            f"no application is stored for {key}, which cannot be refreshed without it"
+            if expected.client_id is None
+            else f"{key} belongs to another application than the client id that is stored"
+        )
         return Finding(Health.WRONG_CLIENT, message, _run(login_command(key)))
     if auth.check_scopes_field:
         scopes = _scopes(_at(answer, auth.check_scopes_field)) or frozenset()

@@ -63,7 +63,7 @@ def parse_permit(text: str) -> Permit:
     """Parse `METHOD[,METHOD] /path`. Raises: ValueError, with what is wrong."""
     match = _TEXT.fullmatch(text)
     if not match:
-        raise ValueError("is not 'METHOD /path', such as 'GET /api/*/users/@me'")
+        raise ValueError("is not 'METHOD /path' with the method in capitals")
     path = match["path"]
     if re.search(r"[?#%\\;]|//|/\.{1,2}(/|$)", path):
         raise ValueError("has a path with a query, an escape or a dot segment")

@@ -26,6 +26,7 @@ _ERRNO: Final = {
     errno.EFBIG: ("the size limit of files is reached", "raise the limit ('ulimit -f'), then try again"),
     errno.EDQUOT: ("the disk quota is used up", _FREE_SPACE),
     errno.ENOENT: ("there is no such file or folder", "check the path"),
+    errno.EISDIR: ("it is a folder", "name a file"),
     errno.EROFS: ("the file system is read-only", _WRITABLE),
     errno.EACCES: ("permission was denied", _WRITABLE),
     errno.EPERM: ("permission was denied", _WRITABLE),

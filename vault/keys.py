@@ -134,6 +134,7 @@ class KeyFile:
         if key is None:
             raise KeyUnavailable(
                 f"the master key {self._path} is missing",
+                f"{'check AUTHSOME_KEY_FILE, or ' if self._shared else ''}"
                 f"put the key file back from a backup; {ANEW}",
             )
         return key

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from launcher import options, report
-from launcher.errors import LauncherError, UnknownConnection
+from launcher.errors import LauncherError, UnknownConnection, UsageProblem
 from launcher.session import Session
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def command(
 
     If the provider does not confirm, the connection is kept, so that logging out can be tried again:
     a token that is only forgotten here stays good. Where other connections end with it, it asks first.
+    Where the provider cannot be asked, as without the application, the connection is forgotten here alone.
     """
     from launcher.app import LOCK_SECONDS
     from launcher.errors import NotConfirmed
@@ -51,6 +52,9 @@ def command(
 
     with session.app(connect_to) as app:
         if application:
+            source = click.get_current_context().get_parameter_source("name")
+            if source is not click.core.ParameterSource.DEFAULT:
+                raise UsageProblem("--application and --connection exclude each other", "give one of them")
             from launcher.application import forget
 
             forget(app, provider)
@@ -88,7 +92,6 @@ def _nothing(key: ConnectionKey) -> UnknownConnection:
 
 def _require_wanted(app: App, key: ConnectionKey) -> None:
     """Ask where other connections would end as well. Raises: UsageProblem where nobody can be asked."""
-    from launcher.errors import UsageProblem
     from launcher.settings import PROGRAM
     from vault.errors import RecordDamaged
 
@@ -143,8 +146,11 @@ async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKe
     async with app.oauth() as oauth:
         revoked = await revoke(provider, found.value, client.value if client else None, oauth=oauth)
     if not revoked:
+        no_client = isinstance(provider.auth, OAuth2) and provider.auth.revocation_url and not client
         report.warning(
-            "the provider was not asked to revoke the credential", "revoke it in the provider's settings"
+            "the provider was not asked to revoke the credential"
+            + (", as no application is stored" if no_client else ""),
+            "revoke it in the provider's settings",
         )
     elif isinstance(provider.auth, OAuth2) and provider.auth.revocation_note:
         ended = _same_account(app, key, found.value.account)

@@ -66,8 +66,12 @@ def test_a_secret_that_was_replaced_at_the_provider_is_asked_for_again(desk: Des
 def test_an_application_is_replaced_when_the_new_one_is_accepted(desk: Desk) -> None:
     assert log_in(desk)[:2] == (0, True)
     before = stored(desk)
-    assert log_in(desk, "--new-application", secret="wrong-secret-of-a-test")[:2] == (1, True)
+    status, asked, said = log_in(desk, "--new-application", secret="wrong-secret-of-a-test")
+    assert (status, asked) == (1, True)
+    assert said.count("--new-application") == 1
     assert stored(desk) == before, "a slip of the pen costs nothing"
+    late = desk.authsome("login", "discord", "--no-browser", "--new-application", "--timeout", "1")
+    assert late.stderr.endswith("hint: run 'authsome login discord --new-application' again\n")
     desk.standin.discord.register_app(CLIENT_ID, "the-new-secret-of-a-test")
     assert log_in(desk, "--new-application", secret="the-new-secret-of-a-test")[:2] == (0, True)
     assert stored(desk) != before
@@ -77,7 +81,7 @@ def test_an_application_is_forgotten(desk: Desk) -> None:
     assert log_in(desk)[:2] == (0, True)
     said = desk.authsome("logout", "discord", "--application")
     assert said.returncode == 0
-    assert "without it these are not refreshed: discord/default" in said.stderr
+    assert "without it these can be neither refreshed nor revoked: discord/default" in said.stderr
     assert listed(desk) is None
     assert stored(desk) is None
     assert desk.authsome("logout", "discord", "--application").returncode == 4

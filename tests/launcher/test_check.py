@@ -209,6 +209,20 @@ def test_a_connection_of_another_application(desk: Desk) -> None:
     )
 
 
+def test_an_application_that_was_forgotten_is_not_called_another_one(desk: Desk) -> None:
+    desk.connect()
+    assert desk.authsome("logout", "discord", "--application").status == 0
+    said = desk.check()
+    assert (said.status, (said.out, said.err)) == (
+        3,
+        transcript(
+            "wrong-client",
+            "no application is stored for discord/default, which cannot be refreshed without it",
+            "run 'authsome login discord'",
+        ),
+    )
+
+
 def test_a_client_secret_that_is_refused(desk: Desk) -> None:
     wrong = ClientRegistration(client_id=CLIENT_ID, client_secret=SecretStr("CANARY-wrong"))
     desk.connect(lifetime=-1.0, client=wrong)

@@ -60,8 +60,8 @@ def test_what_the_vault_holds_is_passed_on_to_nobody(tmp_path: Path, value: str)
     found, said = run(program(tmp_path, MINE=value), "--keep-env", "MINE")
     assert "MINE" not in found
     assert said == [
-        "authsome: not passed on to the program: what authsome holds itself (MINE); "
-        "--keep-env NAME passes one on"
+        "authsome: warning: not passed on in spite of --keep-env: MINE",
+        "authsome: hint: it holds something of your vault, which goes to no program",
     ]
 
 
@@ -103,8 +103,16 @@ def test_what_a_run_sets_itself_cannot_be_kept(tmp_path: Path, name: str) -> Non
     assert said == Said(
         2,
         "",
-        f"authsome: error: --keep-env {name} cannot be given: a run sets {name} itself, or takes it out\n",
+        f"authsome: error: --keep-env {name} cannot be given: a run sets {name} itself, or takes it out\n"
+        "authsome: hint: leave it out\n",
     )
+
+
+@pytest.mark.parametrize("name", ["", "A=B"])
+def test_what_is_no_name_of_a_variable_cannot_be_kept(tmp_path: Path, name: str) -> None:
+    said = program(tmp_path)("run", "--keep-env", name, "--", "true")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith(f"authsome: error: --keep-env {name!r} is not the name of a variable\n")
 
 
 READ = "import sys; print(repr(open(sys.argv[1]).read()))"

@@ -60,8 +60,20 @@ def test_without_a_stored_client_nothing_can_be_revoked_and_that_is_said(authsom
     authsome.connect()
     said = authsome("logout", "discord")
     assert said.status == 0
-    assert "was not asked to revoke" in said.err
+    assert "was not asked to revoke the credential, as no application is stored\n" in said.err
     assert said.err.endswith("authsome: discord/default is forgotten on this machine\n")
+
+
+def test_the_application_and_a_connection_are_not_forgotten_together(
+    tmp_path: Path, standin: StandIn
+) -> None:
+    authsome, _ = connected(tmp_path / "home", standin)
+    before = authsome("list").out
+    for name in ("default", "work"):
+        said = authsome("logout", "discord", "--application", "--connection", name)
+        assert said.status == 2
+        assert said.err.startswith("authsome: error: --application and --connection exclude each other\n")
+    assert authsome("list").out == before
 
 
 def test_a_connection_whose_definition_is_gone_or_wrong_can_be_forgotten_with_force(

@@ -378,6 +378,14 @@ def test_a_source_and_another_sources_descriptor_do_not_go_together(authsome: Pr
     assert said.err.startswith("authsome: error: --key-fd does not go with --key-source file\n")
 
 
+def test_a_folder_is_no_backup(authsome: Program, tmp_path: Path) -> None:
+    said = authsome("vault", "restore", str(tmp_path))
+    assert said.status == 1
+    assert (
+        said.err == f"authsome: error: cannot use {tmp_path}: it is a folder\nauthsome: hint: name a file\n"
+    )
+
+
 def test_a_backup_is_restored(authsome: Program, tmp_path: Path) -> None:
     authsome.connect()
     path = tmp_path / "backup"

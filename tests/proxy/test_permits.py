@@ -72,6 +72,11 @@ def test_what_could_be_read_in_two_ways_is_no_permit(text: str) -> None:
         parse_permit(text)
 
 
+def test_a_method_in_small_letters_is_told_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="capitals"):
+        parse_permit("get /a")
+
+
 def test_every_group_must_cover_and_an_empty_one_does() -> None:
     one, two = parse_permit("GET /a"), parse_permit("* /b")
     assert permitted([(one, two)], "GET", ["/a"])

@@ -67,7 +67,15 @@ def test_loading_a_missing_key_makes_none(path: Path) -> None:
 
     assert "backup" in caught.value.hint
     assert "move vault.db away and log in again" in caught.value.hint
+    assert "AUTHSOME_KEY_FILE" not in caught.value.hint
     assert not path.exists()
+
+
+def test_a_missing_key_that_a_variable_names_is_perhaps_another_one(path: Path) -> None:
+    with pytest.raises(KeyUnavailable, match="is missing") as caught:
+        KeyFile(path, shared=True).load()
+
+    assert caught.value.hint.startswith("check AUTHSOME_KEY_FILE, or put the key file back")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644])
