@@ -62,6 +62,8 @@ def before(mutation: Mutation) -> dict[str, str]:
     found = {name: table[name] for name in mutation.attacks if name in table}
     found |= {name: "refused" for name in mutation.attacks if name.startswith("limits: ")}
     found |= {name: "used" for name in mutation.attacks if name.startswith("echo: ")}
+    if os.getuid():  # what only root could do anyway
+        found |= {name: "blocked" for name in mutation.attacks if name not in found}
     faulty = mutation.given is not None and mutation.given[0] == POLICY
     return found | ({"inside: honest": "refused"} if faulty else {})
 
