@@ -249,8 +249,8 @@ def has_own_address() -> bool:
 
 
 OTHER_PROCESSES: Final = ("any_environment", "second_run_memory", "start_race")
-"""Attacks on other processes of the user. Who is not root can make this world only with each of its programs in
-a user namespace of its own, and across those the kernel lets nobody look (ptrace(2))."""
+"""Attacks on other processes of the user. Who is not root can make this world only with each of its programs
+in a user namespace of its own, and across those the kernel lets nobody look (ptrace(2))."""
 
 
 def expected(level: str, *, root: bool) -> dict[str, str]:
