@@ -12,11 +12,11 @@ from typing import Any, Final, TextIO
 
 import click
 
-from launcher import report
+from launcher.commands.session import Session
 from launcher.errors import ExitCode, LauncherError
-from launcher.nearness import did_you_mean, near
-from launcher.session import Session
-from launcher.settings import PROGRAM
+from launcher.setup.settings import PROGRAM
+from launcher.text import report
+from launcher.text.nearness import did_you_mean, near
 from oauth.errors import OAuthError, ProviderUnknown
 from proxy.errors import ProxyError
 from vault.errors import VaultError

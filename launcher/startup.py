@@ -19,7 +19,7 @@ PACKAGES: Final = ("launcher", "oauth", "proxy", "vault")
 
 _LATE: Final = (
     # Ours, which import each other in functions so that other commands are fast.
-    "launcher.network",
+    "launcher.setup.http",
     # Those of libraries, which do the same.
     "anyio._backends._asyncio",
     "concurrent.futures.thread",

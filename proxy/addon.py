@@ -19,7 +19,6 @@ from OpenSSL import SSL
 from pydantic import SecretStr
 
 from proxy import audit, slots
-from proxy.cleanse import Cleanser, Unsearchable
 from proxy.hosts import canonical_host
 from proxy.model import (
     AuditSink,
@@ -39,6 +38,7 @@ from proxy.model import (
 )
 from proxy.policy import decide
 from proxy.resend import Resend, is_repeatable
+from proxy.search.cleanse import Cleanser, Unsearchable
 from proxy.tls import verified_connection
 
 CREDENTIAL_TIMEOUT: Final = 60.0

@@ -16,9 +16,9 @@ from proxy.accept import accepting
 from proxy.addon import Addon
 from proxy.authority import make_authority
 from proxy.dial import Dialer
+from proxy.engine.handler import make_terminate
 from proxy.errors import ProxyError
 from proxy.front import USER, Front
-from proxy.handler import make_terminate
 from proxy.model import AuditSink, CredentialSource, Rule
 from proxy.resend import Resend
 from proxy.tls import client_context, server_context

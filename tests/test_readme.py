@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from launcher.cli import COMMANDS, commands
 from launcher.errors import ExitCode
-from launcher.settings import RUN_VARIABLE
+from launcher.setup.settings import RUN_VARIABLE
 from oauth.provider import Provider
 from proxy.model import PLACEHOLDER, Reason
 

@@ -17,8 +17,8 @@ from typing import Final
 import pytest
 
 from launcher.errors import LauncherError
-from launcher.isolate import require_possible
 from launcher.isolation.syscalls import unavailable
+from launcher.run.isolate import require_possible
 from proxy.dial import Dialer, Lookups
 from proxy.errors import DialFailed
 from proxy.model import Origin
@@ -26,7 +26,7 @@ from tests.e2e.desk import Desk, wait_until
 from tests.hostile.mutations import FOR_ROOT, ISOLATION, LOGIN, WATCHED, WIRE
 from tests.isolation.world import USERS, world
 from tests.launcher.cli import PROGRAM, Program
-from tests.launcher.test_run import family
+from tests.launcher.run.test_run import family
 from tests.standin import CLIENT_SECRET, StandIn
 
 ROOT: Final = Path(__file__).parent.parent
@@ -283,12 +283,12 @@ def carelessly_compared(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["oauth/page.py", "oauth/page_door.py", "oauth/protocol.py", "proxy/front.py"]
+    "path", ["oauth/login/page.py", "oauth/login/page_door.py", "oauth/protocol.py", "proxy/front.py"]
 )
 def test_what_strangers_can_guess_at_is_compared_in_constant_time(path: str) -> None:
     source = (ROOT / path).read_text()
     assert carelessly_compared(source) == set()
-    assert ("same_state(" if path.startswith("oauth/page") else "hmac.compare_digest(") in source
+    assert ("same_state(" if path.startswith("oauth/login/") else "hmac.compare_digest(") in source
 
 
 def test_a_comparison_that_is_not_in_constant_time_is_noticed() -> None:
@@ -298,7 +298,7 @@ def test_a_comparison_that_is_not_in_constant_time_is_noticed() -> None:
             "(expected.encode() == ",
             "expected",
         ),
-        "oauth/page_door.py": ("same_state(self._seal, seal)", "self._seal == seal", "_seal"),
+        "oauth/login/page_door.py": ("same_state(self._seal, seal)", "self._seal == seal", "_seal"),
         "proxy/front.py": ("hmac.compare_digest(password, self._password)", "(password == b'')", "password"),
     }
     for path, (old, new, name) in edits.items():

@@ -47,7 +47,7 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     CLIENT = "client"
     SLOT = "slot"
-    """The key slot; not sealed as the others are, see `vault.slot`."""
+    """The key slot; not sealed as the others are, see `vault.keys.wrapping`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,12 +14,12 @@ from vault.database import connect, copy_database, read_copy
 from vault.envelope import SLOT, RecordId, profile_key, unseal
 from vault.errors import AlreadyThere, KeyUnavailable, RecordDamaged, StorageDamaged, VaultError
 from vault.files import partial_prefix, refusals_mapped, sync_folder
-from vault.keys import KeySource
+from vault.keys.file import KeySource
+from vault.keys.opening import stored_slot
+from vault.keys.rekey import LOCK_WAIT, connections_held, no_step
+from vault.keys.wrapping import Slot, parse, unwrap
 from vault.locks import FileLocks
 from vault.marks import lock_name
-from vault.opening import stored_slot
-from vault.rekey import LOCK_WAIT, connections_held, no_step
-from vault.slot import Slot, parse, unwrap
 from vault.storage import SqliteStorage, StoredRecord
 
 type Records = Mapping[RecordId, StoredRecord]

@@ -24,9 +24,9 @@ from vault.errors import (
     RecordDamaged,
     StorageUnavailable,
 )
-from vault.keys import KeySource
+from vault.keys.file import KeySource
+from vault.keys.opening import Opened, create_vault, settle, unlocked
 from vault.model import NAME, ClientRegistration, Connection, ConnectionKey, Versioned
-from vault.opening import Opened, create_vault, settle, unlocked
 from vault.storage import Storage, StoredRecord
 
 PAYLOAD_SCHEMA: Final = 1

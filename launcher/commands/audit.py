@@ -6,8 +6,8 @@ import json
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 
 @click.command("audit")
@@ -22,9 +22,9 @@ from launcher.session import Session
 @click.pass_obj
 def command(session: Session, as_json: bool, limit: int) -> None:
     """Show what the proxy decided about each request."""
-    from launcher.audit_log import read_audit
+    from launcher.actions.audit_log import read_audit
     from launcher.errors import LauncherError
-    from launcher.render import table
+    from launcher.text.render import table
 
     with session.app() as app:
         folder = app.settings.audit_folder

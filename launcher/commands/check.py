@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher import options, report
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
+from launcher.text import report
 
 if TYPE_CHECKING:
-    from launcher.check import Checkup
+    from launcher.actions.check import Checkup
 
 
 @click.command("check")
@@ -36,7 +37,7 @@ def command(
 
     The exit status is 0 if all is well, 3 if a connection needs a login, 1 if there is another problem.
     """
-    from launcher.check import check, exit_code, selected
+    from launcher.actions.check import check, exit_code, selected
     from launcher.errors import UsageProblem
     from vault.model import DEFAULT_NAME
 
@@ -57,7 +58,7 @@ def command(
 
 
 def _member(checkup: Checkup) -> dict[str, str | None]:
-    from launcher.render import utc
+    from launcher.text.render import utc
 
     return {
         "provider": checkup.key.provider,
@@ -70,7 +71,7 @@ def _member(checkup: Checkup) -> dict[str, str | None]:
 
 
 def _print(checkups: list[Checkup]) -> None:
-    from launcher.render import table
+    from launcher.text.render import table
 
     click.echo(table(("CONNECTION", "HEALTH"), [(str(c.key), c.finding.health) for c in checkups]))
     for checkup in checkups:

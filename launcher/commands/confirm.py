@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from launcher import options, report
-from launcher.session import Session
-from launcher.settings import PROGRAM, RUN_VARIABLE
+from launcher.commands import options
+from launcher.commands.session import Session
+from launcher.setup.settings import PROGRAM, RUN_VARIABLE
+from launcher.text import report
 
 
 @click.command("confirm")
@@ -23,7 +24,7 @@ def command(session: Session, provider: str, name: str, yes: bool) -> None:
     A login agrees to where the definition sends its token. If it would later send it to more places, the
     connection is not used until this command says that this is wanted.
     """
-    from launcher.confirm import confirm, to_confirm
+    from launcher.actions.confirm import confirm, to_confirm
     from launcher.errors import LauncherError, UsageProblem
 
     if RUN_VARIABLE in os.environ:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 
 @click.command("doctor")
@@ -18,10 +18,10 @@ def command(session: Session, as_json: bool) -> int:
 
     The exit status is 0 if 'authsome run' would start and keep its promise here, 1 if not.
     """
-    from launcher.doctor import Diagnosis, findings
-    from launcher.doctor_text import as_json_text, as_tables
+    from launcher.actions.doctor import Diagnosis, findings
     from launcher.errors import ExitCode, LauncherError
-    from launcher.isolation.probe import probe
+    from launcher.isolation.measure.probe import probe
+    from launcher.text.diagnosis import as_json_text, as_tables
 
     with session.app() as app:
         try:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, assert_never
 
 import click
 
-from launcher import options, report
+from launcher.commands import options
+from launcher.commands.session import Session
 from launcher.errors import LauncherError, LoginNeeded, UsageProblem, not_connected
-from launcher.session import Session
+from launcher.text import report
 
 if TYPE_CHECKING:
-    from launcher.app import App
-    from oauth.keeper import FreshCredential
+    from launcher.setup.app import App
+    from oauth.keeper.keeper import FreshCredential
     from vault.model import ConnectionKey
 
 
@@ -39,7 +40,7 @@ def command(session: Session, provider: str, name: str, style: str, connect_to: 
     For programs that cannot run under the proxy: whatever reads it holds the real token. A refresh
     token is never printed.
     """
-    from launcher.settings import RUN_VARIABLE
+    from launcher.setup.settings import RUN_VARIABLE
 
     if RUN_VARIABLE in os.environ:
         raise LauncherError(
@@ -64,7 +65,7 @@ def command(session: Session, provider: str, name: str, style: str, connect_to: 
 
 
 async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
-    from oauth.keeper import FreshCredential, NotUsable, Why
+    from oauth.keeper.keeper import FreshCredential, NotUsable, Why
 
     if not app.has_vault:
         raise not_connected(key)
@@ -85,8 +86,8 @@ async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
 
 def _record(app: App, key: ConnectionKey, style: str) -> None:
     """Tell the audit, by which one can see later what was handed out. Raises: LauncherError, VaultError."""
-    from launcher.audit_log import AuditLog
-    from launcher.runs import private_folder
+    from launcher.actions.audit_log import AuditLog
+    from launcher.run.folder import private_folder
     from proxy.audit import DECISION_EXPORT
     from proxy.model import Event
 
@@ -104,7 +105,7 @@ def _record(app: App, key: ConnectionKey, style: str) -> None:
 
 
 def _formatted(style: str, variable: str, value: str) -> str:
-    from launcher.render import dotenv_quoted, shell_quoted
+    from launcher.text.render import dotenv_quoted, shell_quoted
 
     match style:
         case "env":

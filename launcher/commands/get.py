@@ -6,8 +6,8 @@ import json
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 
 @click.command("get")
@@ -18,9 +18,9 @@ from launcher.session import Session
 @click.pass_obj
 def command(session: Session, provider: str, name: str, field: str | None, as_json: bool) -> None:
     """Show a connection, never its credential."""
-    from launcher.describe import FIELDS, as_text, describe
     from launcher.errors import UsageProblem, not_connected
-    from launcher.render import printable
+    from launcher.text.describe import FIELDS, as_text, describe
+    from launcher.text.render import printable
     from oauth.reach import reach_of
 
     if field is not None and field not in FIELDS:

@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 PIECE: Final = 1024
 """Bytes. What is larger than a buffer is written past it, and is not there any more to tell why it failed."""

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher import options, report
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
+from launcher.text import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from launcher.app import App
-    from launcher.application import Application
-    from launcher.describe import Shown
+    from launcher.actions.application import Application
+    from launcher.setup.app import App
+    from launcher.text.describe import Shown
     from oauth.errors import ProviderInvalid
     from oauth.registry import Registered
     from vault.model import ConnectionKey
@@ -35,8 +36,8 @@ class _Listed:
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:
     """Show the providers and their connections."""
-    from launcher.application import application
-    from launcher.render import table
+    from launcher.actions.application import application
+    from launcher.text.render import table
 
     with session.app() as app:
         definitions = app.registry.all()
@@ -97,7 +98,7 @@ def _why_not(app: App, name: str) -> str:
 
 
 def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) -> list[_Listed]:
-    from launcher.describe import describe, describe_damaged, last_check
+    from launcher.text.describe import describe, describe_damaged, last_check
     from oauth.reach import reach_of
     from oauth.registry import Registered
     from vault.model import Versioned
@@ -117,7 +118,7 @@ def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) 
 
 
 def _rows(name: str, source: str, connections: list[_Listed]) -> list[tuple[str, ...]]:
-    from launcher.describe import as_text
+    from launcher.text.describe import as_text
 
     columns = ("connection", "status", "account", "expires_at")
     mine = [listed for listed in connections if listed.key.provider == name]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 _FILE = click.Path(dir_okay=False, allow_dash=True)
 
@@ -56,7 +56,7 @@ def command(
     The first login asks for the OAuth application that you registered with the provider; it is stored
     and used again at every later login.
     """
-    from launcher.login import LoginInput, login
+    from launcher.actions.login import LoginInput, login
 
     with session.app(connect_to) as app:
         login(

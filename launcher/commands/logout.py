@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher import options, report
+from launcher.commands import options
+from launcher.commands.session import Session
 from launcher.errors import LauncherError, UnknownConnection, UsageProblem
-from launcher.session import Session
+from launcher.text import report
 
 if TYPE_CHECKING:
-    from launcher.app import App
+    from launcher.setup.app import App
     from vault.model import ConnectionKey
 
 
@@ -45,8 +46,8 @@ def command(
     a token that is only forgotten here stays good. Where other connections end with it, it asks first.
     Where the provider cannot be asked, as without the application, the connection is forgotten here alone.
     """
-    from launcher.app import LOCK_SECONDS
     from launcher.errors import NotConfirmed
+    from launcher.setup.app import LOCK_SECONDS
     from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
     from vault.errors import RecordDamaged
 
@@ -55,7 +56,7 @@ def command(
             source = click.get_current_context().get_parameter_source("name")
             if source is not click.core.ParameterSource.DEFAULT:
                 raise UsageProblem("--application and --connection exclude each other", "give one of them")
-            from launcher.application import forget
+            from launcher.actions.application import forget
 
             forget(app, provider)
             return
@@ -92,7 +93,7 @@ def _nothing(key: ConnectionKey) -> UnknownConnection:
 
 def _require_wanted(app: App, key: ConnectionKey) -> None:
     """Ask where other connections would end as well. Raises: UsageProblem where nobody can be asked."""
-    from launcher.settings import PROGRAM
+    from launcher.setup.settings import PROGRAM
     from vault.errors import RecordDamaged
 
     try:
@@ -133,8 +134,8 @@ def _revocation_note(app: App, key: ConnectionKey) -> str | None:
 
 async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKey]]:
     """Whether it was revoked, and the connections that ended with it."""
-    from launcher.confirm import require_confirmed
-    from oauth.flows import revoke
+    from launcher.actions.confirm import require_confirmed
+    from oauth.login.flows import revoke
     from oauth.provider import OAuth2
 
     found = app.vault.connection(key)
@@ -178,7 +179,7 @@ def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[Con
 
 def _mark_ended(app: App, key: ConnectionKey) -> None:
     """Its tokens are revoked, as far as is known: the next check or request will tell for certain."""
-    from launcher.app import LOCK_SECONDS
+    from launcher.setup.app import LOCK_SECONDS
     from vault.errors import VaultError
     from vault.model import Checked, Health
 

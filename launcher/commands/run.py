@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from launcher import options
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
 
 
 @click.command(
@@ -106,12 +106,12 @@ def command(
     The exit status is the program's own, 128+n if signal n ended it, 125 if the run could not be
     started, 126 or 127 if the program could not be executed or found.
     """
-    from launcher.descriptors import key_descriptors
-    from launcher.hand_down import Wanted
-    from launcher.identities import mounted
-    from launcher.isolate import IsolationInput, isolated_child
-    from launcher.run import RunInput, run
-    from launcher.runs import run_folder
+    from launcher.run.folder import run_folder
+    from launcher.run.hand_down import Wanted
+    from launcher.run.identities import mounted
+    from launcher.run.isolate import IsolationInput, isolated_child
+    from launcher.run.run import RunInput, run
+    from launcher.setup.descriptors import key_descriptors
     from launcher.startup import load_everything
 
     secret_descriptors = key_descriptors(os.environ)

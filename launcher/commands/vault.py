@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from launcher import options, report
-from launcher.session import Session
+from launcher.commands import options
+from launcher.commands.session import Session
+from launcher.text import report
 
 _SOURCES = click.Choice(["file", "passphrase", "keyring", "fd"])
 
@@ -49,7 +50,7 @@ def init(session: Session, key_source: str | None, passphrase_fd: int | None, ke
 
     The first login does this as well, with a key file unless the environment gives a key.
     """
-    from launcher.vault_admin import NewKeyInput, make_vault
+    from launcher.actions.vault_admin import NewKeyInput, make_vault
 
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
     with session.app() as app:
@@ -65,7 +66,7 @@ def key(session: Session, as_json: bool) -> None:
 
     Former keys that are kept in files are listed as well.
     """
-    from launcher.vault_admin import described_key, kept_keys
+    from launcher.actions.vault_admin import described_key, kept_keys
 
     with session.app() as app:
         described, kept = described_key(app), kept_keys(app)
@@ -88,7 +89,7 @@ def forget_key(session: Session, key_id: str) -> None:
     'authsome vault key' lists the keys that are kept in files; what is kept in the system's keyring is
     found by its id alone.
     """
-    from launcher.vault_admin import forget_key
+    from launcher.actions.vault_admin import forget_key
 
     with session.app() as app:
         forget_key(app, key_id)
@@ -109,7 +110,7 @@ def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, k
     that AUTHSOME_KEY_FILE names stays as it is, as other vaults may need it, and the new key is written
     beside it.
     """
-    from launcher.vault_admin import NewKeyInput, change_key, kept_apart
+    from launcher.actions.vault_admin import NewKeyInput, change_key, kept_apart
 
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
     with session.app() as app:
@@ -133,7 +134,7 @@ def backup(session: Session, path: Path) -> None:
     The file is one consistent moment of the vault, also while others write to it. It can be opened with
     the vault's present key alone, which is not in it.
     """
-    from launcher.vault_admin import back_up
+    from launcher.actions.vault_admin import back_up
 
     with session.app() as app:
         slot, place = back_up(app, path)
@@ -150,7 +151,7 @@ def restore(session: Session, path: Path, force: bool) -> None:
 
     A connection that was refreshed after the backup was made needs a new login.
     """
-    from launcher.vault_admin import put_back
+    from launcher.actions.vault_admin import put_back
 
     with session.app() as app:
         done = put_back(app, path, force)
@@ -169,9 +170,9 @@ def verify(session: Session, as_json: bool) -> int:
 
     The exit status is 1 if there are any.
     """
+    from launcher.actions.vault_admin import verified
     from launcher.errors import ExitCode
-    from launcher.render import table
-    from launcher.vault_admin import verified
+    from launcher.text.render import table
 
     with session.app() as app:
         count, problems = verified(app)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from launcher.isolation.model import Facts, Level, Listen, Plan, Wishes
 from launcher.isolation.plan import make_plan
-from launcher.isolation.report import Failed, Ready, receive, report_channel
+from launcher.isolation.progress import Failed, Ready, receive, report_channel
 from launcher.isolation.steps import Step
 
 FALLBACKS: Final = {
@@ -91,7 +91,7 @@ def fork_as_planned[C: Abandonable](plan: Plan, fork: Fork[C]) -> tuple[C, Ready
 
 def _prepare(plan: Plan, receiver: socket.socket, sender: socket.socket) -> None:
     # Not at the top: what it imports exists on Unix alone, and is needed in the child alone.
-    from launcher.isolation.enter import enter
+    from launcher.isolation.inside.enter import enter
 
     receiver.close()
     enter(plan, sender)

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, LoginFailed
-from oauth.flows import LoginResult, browser_login, key_login
-from oauth.page_server import listen
+from oauth.login.flows import LoginResult, browser_login, key_login
+from oauth.login.page_server import listen
 from oauth.provider import Provider, parse_provider
 from tests.browser.webdriver import Browser, chromium
 from tests.standin import StandIn

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.standin import CLIENT_ID, CLIENT_SECRET, StandIn, client_of, press
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import Connection, ConnectionKey, OAuthTokens
 from vault.storage import SqliteStorage
 from vault.vault import Vault

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.desk import Desk, finished, until_url
 from tests.standin import CLIENT_ID, CLIENT_SECRET, client_of, press
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import ClientRegistration
 from vault.storage import SqliteStorage
 from vault.vault import Vault

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.environment import TABLE
+from launcher.run.environment import TABLE
 from tests.e2e.desk import PYTHON, Desk, finished, until_url
 from tests.standin import CLIENT_ID, CLIENT_SECRET
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import OAuthTokens
 from vault.storage import SqliteStorage
 from vault.vault import Vault

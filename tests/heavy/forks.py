@@ -28,7 +28,7 @@ import httpx
 from pydantic import Field, TypeAdapter
 
 from oauth.client import OAuthClient
-from oauth.keeper import FreshCredential, Keeper, Outcome
+from oauth.keeper.keeper import FreshCredential, Keeper, Outcome
 from oauth.registry import Registry
 from tests.oauth.process import KEY, ToLoopback, open_vault
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from launcher.credentials import KeeperSource
-from launcher.rules import rules_for
+from launcher.run.credentials import KeeperSource
+from launcher.run.rules import rules_for
 from oauth.client import OAuthClient
-from oauth.keeper import Keeper
+from oauth.keeper.keeper import Keeper
 from oauth.provider import Provider
 from oauth.registry import Registry
 from proxy.model import Fresh, Unavailable

@@ -25,13 +25,13 @@ from tests.vault.samples import CLIENT, OTHERS, STATIC, TOKENS
 from tests.vault.sources import typed
 from vault.database import read_copy
 from vault.errors import StorageDamaged
-from vault.keys import KeyFile, KeySource, NewKey
+from vault.keys.file import KeyFile, KeySource, NewKey
+from vault.keys.keyring import Keyring
+from vault.keys.opening import stored_slot
+from vault.keys.rekey import rekey
+from vault.keys.wrapping import Slot, Source
 from vault.model import ConnectionKey, Versioned
-from vault.opening import stored_slot
-from vault.os_keyring import Keyring
-from vault.rekey import rekey
 from vault.restore import restore
-from vault.slot import Slot, Source
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oauth.refresh import STEPS
+from oauth.keeper.refresh import STEPS
 from tests.heavy.forks import Done, Forks, Once
 from tests.heavy.home import WEEK, log_in, make_home, stored_tokens
 from tests.standin import Seen, StandIn

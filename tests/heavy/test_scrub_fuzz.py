@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from proxy.scrub import Scrubber, Search
+from proxy.search.scrub import Scrubber, Search
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "600"))
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-~+/="

@@ -27,16 +27,16 @@ class Mutation:
 
 
 POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
-SPELLING: Final = "proxy/spelling.py"
+SPELLING: Final = "proxy/search/spelling.py"
 PLAN, ENTER, SURVEY, MOUNTS, MOUNTINFO = (
     f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "mountinfo")
 )
 UNVALIDATED: Final = (
-    "proxy/handler.py",
+    "proxy/engine/handler.py",
     'opts.add_option("validate_inbound_headers", bool, True, "")',
     'opts.add_option("validate_inbound_headers", bool, False, "")',
 )
-ANY_STATUS: Final = ("proxy/http1.py", "if not _FINAL.fullmatch(lines[0]):", "if False:")
+ANY_STATUS: Final = ("proxy/engine/http1.py", "if not _FINAL.fullmatch(lines[0]):", "if False:")
 SOME_BODIES: Final = (
     ADDON,
     "return expected_http_body_size(request, response) != 0",
@@ -335,7 +335,7 @@ WIRE: Final = (
     Mutation(
         "any number of credentials is looked for",
         (
-            "proxy/cleanse.py",
+            "proxy/search/cleanse.py",
             "known = (*self._current, *self._past)",
             "known = (*self._current, *self._past)[1:33]",
         ),
@@ -352,7 +352,7 @@ WIRE: Final = (
     ),
     Mutation(
         "escapes are searched",
-        ("proxy/scrub.py", "if any(start in text for start in ESCAPE_STARTS):", "if False:"),
+        ("proxy/search/scrub.py", "if any(start in text for start in ESCAPE_STARTS):", "if False:"),
         echoes(3, 4),
     ),
     Mutation(
@@ -372,12 +372,12 @@ WIRE: Final = (
     ),
     Mutation(
         "what is split is put together",
-        ("proxy/scrub.py", "cut = search.begins(text)", "cut = len(text)"),
+        ("proxy/search/scrub.py", "cut = search.begins(text)", "cut = len(text)"),
         echoes(15),
     ),
     Mutation(
         "codings are undone",
-        ("proxy/cleanse.py", "decoders = decoders_for(codings)", "decoders = decoders_for([])"),
+        ("proxy/search/cleanse.py", "decoders = decoders_for(codings)", "decoders = decoders_for([])"),
         echoes(10, 11, 12, 13),
     ),
     Mutation(
@@ -399,7 +399,7 @@ WIRE: Final = (
     ),
     Mutation(
         "a fault in a hook refuses the request",
-        ("proxy/handler.py", "self._fail_closed(hook)", "hook"),
+        ("proxy/engine/handler.py", "self._fail_closed(hook)", "hook"),
         inside("honest"),
         given=(POLICY, 'if target.scheme != "https":', "raise RuntimeError\n    if True:"),
     ),
@@ -430,7 +430,7 @@ WIRE: Final = (
     ),
     Mutation(
         "a run has its share of the audit",
-        ("launcher/audit_log.py", "self.share.take(event, now)", "[Entry(event)]"),
+        ("launcher/actions/audit_log.py", "self.share.take(event, now)", "[Entry(event)]"),
         ("flooded_audit",),
     ),
     Mutation(
@@ -440,7 +440,7 @@ WIRE: Final = (
     ),
     Mutation(
         "identities of the job are not passed on",
-        ("launcher/hand_down.py", "removed = {*judged.identities, ", "removed = {"),
+        ("launcher/run/hand_down.py", "removed = {*judged.identities, ", "removed = {"),
         ("job_variables",),
     ),
     Mutation(
@@ -450,7 +450,7 @@ WIRE: Final = (
     ),
     Mutation(
         "variables of our own are not passed on",
-        ("launcher/environment.py", " or name.startswith(OWN_PREFIX)", ""),
+        ("launcher/run/environment.py", " or name.startswith(OWN_PREFIX)", ""),
         ("own_variables",),
     ),
 )
@@ -478,7 +478,7 @@ ISOLATION: Final = (
     *(
         Mutation(
             "identities of the job are hidden",
-            ("launcher/isolate.py", ", *filter(os.path.exists, identities)]", "]"),
+            ("launcher/run/isolate.py", ", *filter(os.path.exists, identities)]", "]"),
             ("job_token_file", "job_token_mounted"),
             level,
         )
@@ -614,20 +614,24 @@ ISOLATION: Final = (
 LOGIN: Final = (
     Mutation(
         "the page of a login has a one-time address",
-        ("oauth/page_door.py", 'if not same_state(self._path, request.path.removesuffix("/")):', "if False:"),
+        (
+            "oauth/login/page_door.py",
+            'if not same_state(self._path, request.path.removesuffix("/")):',
+            "if False:",
+        ),
         ("login_page",),
         "guard",
     ),
     Mutation(
         "the address is good for one browser",
-        ("oauth/page_door.py", "if not self.opened and request.method", "if request.method"),
+        ("oauth/login/page_door.py", "if not self.opened and request.method", "if request.method"),
         ("login_seen_address",),
         "guard",
     ),
     Mutation(
         "a callback is taken from that browser alone",
         (
-            "oauth/page.py",
+            "oauth/login/page.py",
             "if self.client is None or not self._door.knows(request):",
             "if self.client is None:",
         ),
@@ -636,7 +640,7 @@ LOGIN: Final = (
     ),
     Mutation(
         "a browser is told the address by a private file",
-        ("launcher/browser.py", "webbrowser.open(letter.as_uri())", "webbrowser.open(url)"),
+        ("launcher/actions/browser.py", "webbrowser.open(letter.as_uri())", "webbrowser.open(url)"),
         ("login_arguments",),
     ),
 )
@@ -733,8 +737,8 @@ WATCHED: Final = (
     ),
     Watched(
         "a common name is no host name to our own requests",
-        ("launcher/trust.py", "context.hostname_checks_common_name = False", "pass"),
-        "tests/launcher/test_trust.py::test_a_common_name_is_no_host_name_to_our_own_requests",
+        ("launcher/setup/trust.py", "context.hostname_checks_common_name = False", "pass"),
+        "tests/launcher/setup/test_trust.py::test_a_common_name_is_no_host_name_to_our_own_requests",
     ),
     Watched(
         "no library writes down the keys of a connection",
@@ -743,7 +747,7 @@ WATCHED: Final = (
     ),
     Watched(
         "what is kept elsewhere is hidden",
-        ("launcher/isolate.py", "hidden.append(folder)", "pass"),
-        "tests/launcher/test_isolate.py::test_the_folder_of_a_key_that_is_kept_elsewhere_is_hidden_whole",
+        ("launcher/run/isolate.py", "hidden.append(folder)", "pass"),
+        "tests/launcher/run/test_isolate.py::test_the_folder_of_a_key_that_is_kept_elsewhere_is_hidden_whole",
     ),
 )

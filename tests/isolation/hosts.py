@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 
-from launcher.isolation.seccomp import Condition, Denial, assemble, load
+from launcher.isolation.inside.seccomp import Condition, Denial, assemble, load
 from launcher.isolation.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,

@@ -16,14 +16,14 @@ from dataclasses import dataclass, fields, replace
 from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
 from pathlib import Path
 
-from launcher.child import Child, fork_child
-from launcher.isolation import enter  # noqa: F401  (imported while its file can be read)
-from launcher.isolation.harden import harden
+from launcher.child.child import Child, fork_child
+from launcher.isolation.inside import enter  # noqa: F401  (imported while its file can be read)
+from launcher.isolation.inside.harden import harden
 from launcher.isolation.levels import FALLBACKS, fork_as_planned
+from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Level, Plan, Wishes
 from launcher.isolation.plan import make_plan
-from launcher.isolation.report import Failed, Ready
-from launcher.isolation.survey import survey
+from launcher.isolation.progress import Failed, Ready
 from tests.isolation import hosts, serve
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from launcher.isolation import enter  # noqa: F401  (imported while its file can be read)
-from launcher.isolation.probe import Works, probe
+from launcher.isolation.inside import enter  # noqa: F401  (imported while its file can be read)
+from launcher.isolation.measure.probe import Works, probe
 from tests.isolation import hosts
 
 

@@ -8,8 +8,8 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from launcher.isolation.gateway import gateway
 from launcher.isolation.model import Plan, Use
+from launcher.isolation.outside.gateway import gateway
 
 
 async def _say(use: Use, host: str, port: int, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from launcher.isolation.causes import Host, explain
 from launcher.isolation.levels import FALLBACKS, Refused, fork_isolated
+from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, Level, Wishes
-from launcher.isolation.report import Failed, receive, report_channel, send_failed, send_ready
+from launcher.isolation.progress import Failed, receive, report_channel, send_failed, send_ready
 from launcher.isolation.steps import Step, StepFailed
-from launcher.isolation.survey import survey
 from launcher.isolation.syscalls import MACHINES, unavailable
 from tests.isolation.world import ROOT, World, interpreter
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from launcher.isolation.memory import SHARE, bound
-from launcher.isolation.survey import survey
+from launcher.isolation.measure.memory import SHARE, bound
+from launcher.isolation.measure.survey import survey
 from tests.isolation.world import World, interpreter
 
 MIB: Final = 1 << 20

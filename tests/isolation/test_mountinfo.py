@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.isolation.mountinfo import (
+from launcher.isolation.measure.mountinfo import (
     Mount,
     aliases,
     mounted_parts,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.isolation.names import POOL, Names, answer
+from launcher.isolation.outside.names import POOL, Names, answer
 
 
 def query(name: str, kind: int = 1, *, flags: int = 0x0100, class_: int = 1, questions: int = 1) -> bytes:

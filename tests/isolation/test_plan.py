@@ -28,7 +28,7 @@ from launcher.isolation.model import (
     Wishes,
 )
 from launcher.isolation.plan import CAPTURED_PORTS, MAX_PORTS, make_plan, why_lost
-from launcher.isolation.report import _MAX_SOCKETS
+from launcher.isolation.progress import _MAX_SOCKETS
 
 HOME = "/home/u/.authsome"
 RUN = f"{HOME}/runs/r1"

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
+from launcher.isolation.inside.seccomp import assemble, denials
 from launcher.isolation.model import Denied
-from launcher.isolation.seccomp import assemble, denials
 from launcher.isolation.syscalls import MACHINES, Machine
 
 ALLOWED: Final = 0x7FFF0000

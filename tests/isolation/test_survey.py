@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.isolation.survey import _DEVICES, survey
+from launcher.isolation.measure.survey import _DEVICES, survey
 
 
 def facts_with(mapped: Path, protection: int = PROT_READ | PROT_EXEC) -> bool:

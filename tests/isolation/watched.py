@@ -14,7 +14,7 @@ LOG, *ARGUMENTS = sys.argv[1:]
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from launcher.cli import run_command_line  # noqa: E402
-from launcher.isolation.mountinfo import parse_executed  # noqa: E402
+from launcher.isolation.measure.mountinfo import parse_executed  # noqa: E402
 from launcher.startup import Sealed  # noqa: E402
 
 

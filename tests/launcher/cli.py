@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from tests.oauth.process import agreed
 from tests.standin import StandIn, Tokens
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status
 from vault.storage import SqliteStorage
 from vault.vault import Vault

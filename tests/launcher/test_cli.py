@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.audit_log import AuditLog
+from launcher.actions.audit_log import AuditLog
 from proxy.model import Event
 from tests.launcher.cli import PROGRAM, ROOT, Program
 
@@ -194,7 +194,7 @@ def shell(authsome: Program, arguments: str, before: str = "") -> subprocess.Com
     )
 
 
-@pytest.mark.parametrize("module", ["launcher.startup", "launcher.cli", "launcher.app"])
+@pytest.mark.parametrize("module", ["launcher.startup", "launcher.cli", "launcher.setup.app"])
 def test_an_interrupt_during_the_first_imports_is_one_line_and_exit_130(module: str) -> None:
     start = (
         f"import os, signal, sys; sys.path.append({str(ROOT)!r}); sys.argv = ['authsome', 'list']\n"

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.launcher.cli import PROGRAM, Program, connected
-from tests.launcher.test_run import family
+from tests.launcher.run.test_run import family
 from tests.standin import CLIENT_ID, Mishap, StandIn
 from vault.model import ClientRegistration, ConnectionKey, OAuthTokens, Status
 

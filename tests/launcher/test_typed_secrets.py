@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.launcher.child.test_terminal import wait_for
 from tests.launcher.cli import PROGRAM, ROOT, Program
-from tests.launcher.test_terminal import wait_for
 from tests.launcher.test_vault_terminal import PHRASE, Typist, set_passphrase
 from vault.model import ApiKey, ConnectionKey
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.launcher.cli import PROGRAM, ROOT, Program, Said
 from vault.envelope import SLOT
-from vault.keys import key_text
+from vault.keys.file import key_text
 from vault.storage import SqliteStorage
 
 PHRASE = "CANARY-correct-horse"

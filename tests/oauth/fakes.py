@@ -12,10 +12,10 @@ import httpx
 from pydantic import SecretStr
 
 from oauth.client import OAuthClient
-from oauth.keeper import ConnectionStore, Keeper
+from oauth.keeper.keeper import ConnectionStore, Keeper
+from oauth.keeper.watch import Pace
 from oauth.provider import OAuth2, Provider
 from oauth.reach import reach_of
-from oauth.watch import Pace
 from vault.errors import Conflict, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Versioned
 

@@ -15,10 +15,10 @@ import httpx
 
 from oauth.client import OAuthClient
 from oauth.errors import OAuthError
-from oauth.keeper import FreshCredential, Keeper
+from oauth.keeper.keeper import FreshCredential, Keeper
 from oauth.reach import reach_of
 from oauth.registry import Registry
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import ConnectionKey, Reach
 from vault.storage import SqliteStorage
 from vault.vault import Vault

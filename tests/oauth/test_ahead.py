@@ -9,8 +9,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
-from oauth.retry import FAILURE_PAUSE, TRIES
+from oauth.keeper.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
+from oauth.keeper.retry import FAILURE_PAUSE, TRIES
 from tests.oauth.fakes import KEY, REACH, Clock, MemoryStore, Naps, Rotating, keeper_of
 from vault.errors import RecordDamaged, StorageUnavailable
 from vault.model import Connection, ConnectionKey, OAuthTokens, Status

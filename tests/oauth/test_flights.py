@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from oauth.keeper import FreshCredential, Keeper
+from oauth.keeper.keeper import FreshCredential, Keeper
 from tests.oauth.fakes import KEY, Clock, MemoryStore, Rotating, keeper_of
-from tests.oauth.test_keeper import DUE, connection, value
+from tests.oauth.keeper.test_keeper import DUE, connection, value
 
 
 @pytest.fixture

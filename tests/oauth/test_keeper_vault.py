@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from oauth.keeper import FreshCredential, NotUsable, Why
+from oauth.keeper.keeper import FreshCredential, NotUsable, Why
 from tests.oauth.fakes import KEY, REACH, Clock, Rotating, keeper_of
 from tests.vault.worker import open_vault
 from vault.model import ClientRegistration, Connection, OAuthTokens

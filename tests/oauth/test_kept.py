@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from oauth.client import OAuthClient
-from oauth.keeper import FreshCredential, Keeper, NotUsable, Why
-from oauth.outcome import Loss
-from oauth.watch import Pace
+from oauth.keeper.keeper import FreshCredential, Keeper, NotUsable, Why
+from oauth.keeper.outcome import Loss
+from oauth.keeper.watch import Pace
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore, Rotating, http_of, keeper_of
-from tests.oauth.test_keeper import LIFETIME, connection, full_disk
+from tests.oauth.keeper.test_keeper import LIFETIME, connection, full_disk
 from tests.vault.test_spool import busy, full, opened
 from vault.errors import StorageUnavailable
 from vault.model import ClientRegistration, OAuthTokens

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from launcher.environment import TABLE
-from launcher.settings import RUN_VARIABLE
+from launcher.run.environment import TABLE
+from launcher.setup.settings import RUN_VARIABLE
 from oauth.errors import ProviderInvalid
 from oauth.provider import OAuth2, Provider, StaticKey, parse_provider
 from proxy.paths import is_barred

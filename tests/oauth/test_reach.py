@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.rules import rules_for
+from launcher.run.rules import rules_for
 from oauth.provider import Provider, parse_provider
 from oauth.reach import reach_of, widened
 from vault.model import ConnectionKey, Reach

@@ -15,11 +15,11 @@ import pytest
 from pydantic import SecretStr
 
 from oauth.client import OAuthClient
-from oauth.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
+from oauth.keeper.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
+from oauth.keeper.retry import FAILURE_PAUSE, TRIES
 from oauth.protocol import MAX_LIFETIME
 from oauth.provider import OAuth2
 from oauth.reach import reach_of
-from oauth.retry import FAILURE_PAUSE, TRIES
 from tests.oauth.endpoint import Endpoint, Script, answer, reset
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore
 from vault.model import Connection, OAuthTokens, Status

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from launcher.network import http_client
-from launcher.routes import Routes
-from launcher.settings import parse_connect_to
-from launcher.trust import client_context
+from launcher.setup.http import http_client
+from launcher.setup.routes import Routes
+from launcher.setup.settings import parse_connect_to
+from launcher.setup.trust import client_context
 from proxy.dial import Dialer
 from proxy.model import Event, Fresh, Origin, Reason, Unavailable
 from proxy.resend import resend_over

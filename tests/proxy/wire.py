@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from launcher.network import http_client
-from launcher.routes import Routes
-from launcher.settings import parse_connect_to
-from launcher.trust import client_context
+from launcher.setup.http import http_client
+from launcher.setup.routes import Routes
+from launcher.setup.settings import parse_connect_to
+from launcher.setup.trust import client_context
 from proxy.dial import Dialer
 from proxy.model import (
     AuditSink,

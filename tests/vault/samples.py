@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from vault.envelope import Kind, RecordId, profile_key, seal
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
+from vault.keys.opening import unlocked
 from vault.model import ApiKey, ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status
-from vault.opening import unlocked
 from vault.storage import SqliteStorage
 
 DEFAULT = ConnectionKey("default", "discord", "default")

@@ -8,7 +8,7 @@ from pathlib import Path
 from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 
-from vault.passphrase import Argon2Profile, Passphrase
+from vault.keys.passphrase import Argon2Profile, Passphrase
 
 CHEAP = Argon2Profile(iterations=1, lanes=1, memory_kib=128)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.vault.samples import DEFAULT, TOKENS, WORK
 from vault.errors import VaultError
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.storage import SqliteStorage
 from vault.vault import Vault
 

@@ -16,7 +16,7 @@ import pytest
 from tests.vault.samples import TOKENS, WORK, contents
 from tests.vault.worker import open_vault
 from vault.errors import LockTimeout, StorageUnavailable
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.locks import FileLocks
 from vault.model import Versioned
 from vault.storage import SqliteStorage

@@ -12,9 +12,9 @@ from typing import Final
 from tests.vault.processes import finish, worker
 from tests.vault.worker import open_vault
 from vault.database import read_copy
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
+from vault.keys.rekey import rekey
 from vault.model import ConnectionKey
-from vault.rekey import rekey
 from vault.storage import SqliteStorage
 
 PROCESSES: Final = 16

@@ -16,7 +16,6 @@ from tests.vault.samples import CLIENT, DEFAULT, OTHERS, STATIC, TOKENS, WORK, c
 from tests.vault.sources import MemoryKeyring, piped
 from tests.vault.worker import open_vault
 from vault.database import read_copy
-from vault.descriptor import KeyDescriptor
 from vault.envelope import SLOT
 from vault.errors import (
     AlreadyThere,
@@ -26,13 +25,14 @@ from vault.errors import (
     StorageUnavailable,
     VaultError,
 )
-from vault.keys import KeyFile, key_text
+from vault.keys.descriptor import KeyDescriptor
+from vault.keys.file import KeyFile, key_text
+from vault.keys.keyring import Keyring
+from vault.keys.opening import stored_slot, unlocked
+from vault.keys.rekey import rekey
+from vault.keys.wrapping import encode, key_id, wrap
 from vault.model import ConnectionKey, Versioned
-from vault.opening import stored_slot, unlocked
-from vault.os_keyring import Keyring
-from vault.rekey import rekey
 from vault.restore import Restored, restore
-from vault.slot import encode, key_id, wrap
 from vault.storage import SqliteStorage, StoredRecord
 from vault.vault import Vault
 

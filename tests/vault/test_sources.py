@@ -13,12 +13,12 @@ from argon2.low_level import Type, hash_secret_raw
 
 from tests.vault.processes import ROOT
 from tests.vault.sources import CHEAP, ForgetfulKeyring, FullKeyring, MemoryKeyring, opened, piped, typed
-from vault.descriptor import KeyDescriptor
 from vault.errors import FormatTooNew, KeyUnavailable, LoosePermissions
-from vault.keys import KeyFile, KeySource, NewKey, key_text
-from vault.os_keyring import SERVICE, Keyring
-from vault.passphrase import RFC_9106_SECOND
-from vault.slot import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, key_id, wrap
+from vault.keys.descriptor import KeyDescriptor
+from vault.keys.file import KeyFile, KeySource, NewKey, key_text
+from vault.keys.keyring import SERVICE, Keyring
+from vault.keys.passphrase import RFC_9106_SECOND
+from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, key_id, wrap
 
 KEY = bytes(range(32))
 PHRASE = "CANARY-correct-horse"

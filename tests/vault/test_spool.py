@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from tests.vault.samples import DEFAULT, TOKENS, WORK
 from vault.errors import KeptAside, StorageUnavailable
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import Connection, OAuthTokens, Versioned
 from vault.spool import RESERVE
 from vault.storage import SqliteStorage

@@ -24,7 +24,7 @@ from tests.vault.samples import (
 from tests.vault.worker import open_vault
 from vault.envelope import Kind, RecordId
 from vault.errors import Conflict, KeyUnavailable, LockTimeout, StorageUnavailable
-from vault.keys import KeyFile, NewKey
+from vault.keys.file import KeyFile, NewKey
 from vault.model import ApiKey, ClientRegistration, Connection, Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault

@@ -24,7 +24,7 @@ from tests.vault.samples import (
 )
 from tests.vault.worker import open_vault
 from vault.errors import FormatTooNew, KeyUnavailable, LoosePermissions, RecordDamaged, VaultError
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import Versioned
 from vault.vault import Vault
 

@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from tests.vault.samples import contents
 from tests.vault.worker import open_vault
 from vault.errors import VaultError
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
+from vault.keys.rekey import rekey
 from vault.model import ApiKey, Connection, ConnectionKey
-from vault.rekey import rekey
 from vault.storage import SqliteStorage
 
 ORDINARY_USER: Final = 24001

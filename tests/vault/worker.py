@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from vault.envelope import Kind, RecordId
 from vault.errors import Conflict
-from vault.keys import KeyFile
+from vault.keys.file import KeyFile
 from vault.model import ApiKey, Connection, ConnectionKey, Versioned
 from vault.storage import SqliteStorage
 from vault.vault import Vault

@@ -1,0 +1,1 @@
+"""What a command does: values in, values out; nothing is printed here."""

@@ -1,0 +1,1 @@
+"""The wrapped program as a process: its start, its signals, its terminal, its end."""

@@ -1,0 +1,1 @@
+"""In the forked child, between the fork and the program."""

@@ -1,0 +1,1 @@
+"""One run: what it offers, its folder, its environment, its end."""

@@ -1,0 +1,114 @@
+"""The private folder of one run. A lock that the kernel releases tells living runs from dead ones."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.child.signals import ending_in_order
+from launcher.errors import LauncherError
+from vault.files import make_private_folder, refusals_mapped
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder that exists as long as its run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write files that only this user can read. Raises: LauncherError."""
+        with _mapped_errors(self.path):
+            for name, text in files.items():
+                write_private(self.path / name, text)
+
+
+@contextmanager
+def run_folder(runs: Path) -> Iterator[RunFolder]:
+    """Make the folder of a new run and remove it afterwards, with what dead runs have left.
+
+    A signal that would end this process ends the block with an exception instead.
+
+    Raises: LauncherError, VaultError.
+    """
+    private_folder(runs.parent, runs)
+    # Between a folder's making and its locking it looks dead, so both happen under one lock.
+    with _mapped_errors(runs), locked(runs / ".lock"):
+        _remove_dead(runs)
+        path = runs / secrets.token_hex(8)
+        path.mkdir(mode=0o700)
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        with ending_in_order():
+            yield RunFolder(path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(held)
+
+
+def private_folder(home: Path, folder: Path) -> None:
+    """Make AUTHSOME_HOME and a folder in it, for this user alone. Raises: VaultError."""
+    for path in (home, folder):
+        with refusals_mapped(path):
+            make_private_folder(path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only this user can read. Raises: OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _remove_dead(runs: Path) -> None:
+    for folder in runs.iterdir():
+        if folder.is_dir() and not folder.is_symlink() and not _is_held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where there is none. Waits for others. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _mapped_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = (error.strerror or "not possible").lower()
+        raise LauncherError(
+            f"cannot prepare the run's folder in {path}: {problem}",
+            "check that AUTHSOME_HOME is a folder of yours on a disk with free space",
+        ) from error

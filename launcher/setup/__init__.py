@@ -1,0 +1,1 @@
+"""What every command is made from: settings, routes, trust, and the parts that are constructed once."""

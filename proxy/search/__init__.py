@@ -1,0 +1,1 @@
+"""Finds and replaces what may not come back: a run's credentials in answers."""
