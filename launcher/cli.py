@@ -12,11 +12,11 @@ from typing import Any, Final, TextIO
 
 import click
 
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
 from launcher.errors import ExitCode, LauncherError
+from launcher.setup.nearness import did_you_mean, near
 from launcher.setup.settings import PROGRAM
 from launcher.text import report
-from launcher.text.nearness import did_you_mean, near
 from oauth.errors import OAuthError, ProviderUnknown
 from proxy.errors import ProxyError
 from vault.errors import VaultError
@@ -84,24 +84,24 @@ class _Commands(click.Group):
 @click.pass_context
 def commands(ctx: click.Context, profile: str | None, debug: bool) -> None:
     """Log in once; run programs that use the account and never hold its token."""
-    session = ctx.ensure_object(Session)
-    session.profile = profile
-    session.debug = debug
-    session.command = ctx.invoked_subcommand
-    if sys.stdout is None and session.command != "run":
+    invocation = ctx.ensure_object(Invocation)
+    invocation.profile = profile
+    invocation.debug = debug
+    invocation.command = ctx.invoked_subcommand
+    if sys.stdout is None and invocation.command != "run":
         # At the start, so that nothing is done whose result nobody can see.
         raise LauncherError("standard output is closed", "redirect it, for example to /dev/null")
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; the return value is the exit status."""
-    session = Session()
+    invocation = Invocation()
     try:
-        status = commands.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
+        status = commands.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=invocation)
         _flush(sys.stdout)
     except _EXPLAINED as error:
         report.error(str(error), error.hint)
-        return _failed(session, _exit_code(error))
+        return _failed(invocation, _exit_code(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
@@ -112,7 +112,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except click.ClickException as error:
         report.error(_sentence(error.format_message()))
-        return _failed(session, ExitCode.FAILED)
+        return _failed(invocation, ExitCode.FAILED)
     except (click.Abort, KeyboardInterrupt):
         report.error("interrupted")
         return ExitCode.INTERRUPTED
@@ -125,7 +125,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         report.error(
             f"cannot write to standard output: {problem}", "free some space, or redirect it to another place"
         )
-        return _failed(session, ExitCode.FAILED)
+        return _failed(invocation, ExitCode.FAILED)
     finally:
         # What is left in a buffer Python would try to write once more when it ends, and complain.
         for stream in (sys.stdout, sys.stderr):
@@ -170,11 +170,11 @@ def _exit_code(error: _Explained) -> ExitCode:
             return ExitCode.FAILED
 
 
-def _failed(session: Session, code: ExitCode) -> ExitCode:
+def _failed(invocation: Invocation, code: ExitCode) -> ExitCode:
     """Call from an `except` block. A failure of `run` itself must not look like the child's status."""
-    if session.debug:
+    if invocation.debug:
         traceback.print_exc()
-    return ExitCode.RUN_FAILED if code is ExitCode.FAILED and session.command == "run" else code
+    return ExitCode.RUN_FAILED if code is ExitCode.FAILED and invocation.command == "run" else code
 
 
 def _sentence(text: str) -> str:

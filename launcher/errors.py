@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
-from oauth.keeper.outcome import login_command
+from oauth.outcome import login_command
 from vault.model import DEFAULT_NAME, ConnectionKey
 
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from oauth.answer import read_object
 from oauth.errors import ProviderUnavailable
 from oauth.health import Probed
-from oauth.keeper.patience import EXCHANGE_PATIENCE, patience
+from oauth.patience import EXCHANGE_PATIENCE, patience
 from oauth.protocol import (
     REDIRECT_URI,
     FormRequest,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from oauth.answer import read_json, read_object
-from oauth.keeper.outcome import NotUsable, Why, login_command
+from oauth.outcome import NotUsable, Why, login_command
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
 

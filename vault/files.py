@@ -87,6 +87,13 @@ def make_private_folder(folder: Path) -> None:
     require_private(folder, folder.stat())
 
 
+def private_folders(*folders: Path) -> None:
+    """Make each of them, in order, for this user alone. Raises: VaultError."""
+    for folder in folders:
+        with refusals_mapped(folder):
+            make_private_folder(folder)
+
+
 def require_private(path: Path, found: os.stat_result) -> None:
     """Refuse a file or folder that another user owns or may use.
 

@@ -139,6 +139,17 @@ class Connection(_Stored):
     checked: Checked | None = None
     """None since the login."""
 
+    def current_status(self, now: float) -> Status:
+        """The status, by the clock as well: without a refresh token the end of the access token is the end.
+
+        `now` is in seconds since the epoch.
+        """
+        match self.credential:
+            case OAuthTokens(refresh_token=None, expires_at=float() as end) if end <= now:
+                return Status.EXPIRED
+            case _:
+                return self.status
+
 
 class ClientRegistration(_Stored):
     """The OAuth application the user registered with a provider (RFC 6749 section 2)."""

@@ -6,7 +6,6 @@ from typing import TypedDict
 
 from launcher.errors import UnknownConnection
 from launcher.setup.app import App
-from launcher.text import report
 from vault.errors import FormatTooNew, RecordDamaged
 
 
@@ -24,7 +23,7 @@ def application(app: App, provider: str) -> Application | None:
     try:
         stored = app.vault.client(app.settings.profile, provider)
     except (RecordDamaged, FormatTooNew) as error:
-        report.warning(f"the application of {provider}: {error}", error.hint)
+        app.notices.warning(f"the application of {provider}: {error}", error.hint)
         return None
     return Application(client_id=stored.value.client_id, refused=stored.value.refused) if stored else None
 
@@ -34,9 +33,9 @@ def forget(app: App, provider: str) -> None:
     profile = app.settings.profile
     if not app.has_vault or not app.vault.delete_client(profile, provider):
         raise UnknownConnection(f"no application is stored for {provider}", "see 'authsome list'")
-    report.note(f"the application of {provider} is forgotten on this machine")
+    app.notices.note(f"the application of {provider} is forgotten on this machine")
     if left := [str(key) for key, _ in app.vault.connections(profile) if key.provider == provider]:
-        report.warning(
+        app.notices.warning(
             f"without it these can be neither refreshed nor revoked: {', '.join(left)}",
             f"run 'authsome login {provider}'",
         )

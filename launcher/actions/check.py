@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from launcher.errors import ExitCode, LoginNeeded, UnknownConnection, not_connected
 from launcher.setup.app import LOCK_SECONDS, App
-from launcher.text import report
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
 from oauth.health import Expected, Finding, Probed
-from oauth.keeper.outcome import FreshCredential, Outcome
+from oauth.outcome import FreshCredential, Outcome
 from oauth.provider import Provider
 from vault.errors import FormatTooNew, RecordDamaged, VaultError
 from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health, OAuthTokens
@@ -94,7 +93,7 @@ async def _check_one(app: App, oauth: OAuthClient, keeper: Keeper, key: Connecti
     try:
         await asyncio.to_thread(_keep, app, checkup, found.value)
     except VaultError as error:
-        report.warning(f"the result for {key} could not be kept: {error}", error.hint)
+        app.notices.warning(f"the result for {key} could not be kept: {error}", error.hint)
     return checkup
 
 

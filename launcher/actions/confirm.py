@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from launcher.errors import NotConfirmed, not_connected
+from launcher.errors import not_connected
 from launcher.setup.app import LOCK_SECONDS, App
-from oauth.keeper.outcome import unconfirmed
-from oauth.provider import Provider
 from oauth.reach import reach_of, widened
-from vault.model import Connection, ConnectionKey
-
-
-def require_confirmed(key: ConnectionKey, connection: Connection, provider: Provider) -> None:
-    """Raises: NotConfirmed where the definition has become wider."""
-    if ways := widened(connection.reach, reach_of(provider)):
-        refused = unconfirmed(key, ways)
-        raise NotConfirmed(refused.message, refused.hint)
+from vault.model import ConnectionKey
 
 
 def to_confirm(app: App, key: ConnectionKey) -> list[str]:

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from launcher.actions.audit_log import MOST_BYTES, reach
 from launcher.actions.doctor_circuits import circuits
 from launcher.actions.finding import Finding, State
 from launcher.actions.vault_admin import described_key
 from launcher.errors import LauncherError
-from launcher.isolation.levels import FALLBACKS
-from launcher.isolation.measure.probe import Probe, Works
 from launcher.isolation.model import Level
+from launcher.isolation.outside.levels import FALLBACKS
+from launcher.isolation.outside.probe import Probe, Works
+from launcher.run.audit_log import MOST_BYTES, reach
 from launcher.setup.app import App
 from launcher.setup.settings import RUN_VARIABLE
 from launcher.startup import PACKAGES
-from launcher.text.render import utc
+from launcher.times import utc
 from oauth.errors import ProviderInvalid
 from oauth.protocol import LOGIN_PORT
 from oauth.registry import Registered

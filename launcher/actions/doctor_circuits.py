@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Final, assert_never
 
-from launcher.actions.audit_log import KeptBack, KeptReason, answered_locally, read_kept_back
 from launcher.actions.finding import Finding, State
+from launcher.run.audit_log import KeptBack, KeptReason, answered_locally, read_kept_back
 from launcher.setup.app import App
 from launcher.setup.key_sources import key_file_of
 from launcher.setup.settings import RUN_VARIABLE
-from launcher.text.render import utc
-from oauth.keeper.outcome import check_command, login_command
+from launcher.times import utc
+from oauth.outcome import check_command, login_command
 from proxy.model import Reason
 from vault.envelope import Kind
 from vault.errors import VaultError

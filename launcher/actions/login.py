@@ -14,14 +14,14 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 
 from launcher.actions.browser import opening
-from launcher.actions.confirm import require_confirmed
 from launcher.child.terminal import ask_secret, is_terminal
 from launcher.errors import UsageProblem
+from launcher.notices import Notices
 from launcher.setup.app import App
-from launcher.text import report
+from launcher.setup.consent import require_confirmed
 from oauth.errors import ClientRefused
-from oauth.keeper.outcome import login_command
 from oauth.login.flows import NEW_APPLICATION, LoginResult, browser_login, key_login
+from oauth.outcome import login_command
 from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.errors import Conflict, LockTimeout, RecordDamaged
@@ -58,7 +58,7 @@ def login(app: App, given: LoginInput) -> None:
     match auth:
         case OAuth2():
             _refuse(given.key, {"--key-file": given.key_file})
-            client, scopes = _client(auth, given), _scopes(auth, given.scopes)
+            client, scopes = _client(auth, given), _scopes(auth, given.scopes, app.notices)
             # Opened before anybody goes through a login: a vault that is refused must not waste it.
             _require_confirmed(app, given.key, provider)
             stored = _stored_client(app, given.key, provider, auth)
@@ -93,14 +93,14 @@ def _stored_client(
     if stored is None:
         return None
     if stored.value.refused:
-        report.warning(
+        app.notices.warning(
             f"{provider.display_name} refused the stored application {stored.value.client_id}",
             "enter its client ID and secret anew",
         )
         return None
     if stored.value.token_url == auth.token_url:
         return stored.value
-    report.warning(
+    app.notices.warning(
         f"the stored application is for {stored.value.token_url}, and not for {auth.token_url}",
         "enter the one that belongs there",
     )
@@ -197,7 +197,7 @@ async def _browser_login(
                 now=app.now,
                 randbytes=os.urandom,
                 open_browser=open_browser,
-                announce=report.note,
+                announce=app.notices.note,
                 on_client=entered,
                 on_login=store,
                 command=login_command(given.key) + (NEW_APPLICATION if given.new_application else ""),
@@ -218,7 +218,7 @@ async def _key_login(
         now=app.now,
         randbytes=os.urandom,
         open_browser=open_browser,
-        announce=report.note,
+        announce=app.notices.note,
         on_login=lambda connection: _finish(app, given.key, provider, connection),
         command=login_command(given.key),
         timeout=given.timeout,
@@ -266,7 +266,7 @@ def _secret(path: str, option: str) -> SecretStr:
     return SecretStr(secret)
 
 
-def _scopes(auth: OAuth2, text: str | None) -> tuple[str, ...]:
+def _scopes(auth: OAuth2, text: str | None, notices: Notices) -> tuple[str, ...]:
     try:
         scopes = auth.scopes if text is None else parse_scopes(text)
     except ValueError as error:
@@ -274,7 +274,7 @@ def _scopes(auth: OAuth2, text: str | None) -> tuple[str, ...]:
     if text is not None and not scopes:
         raise UsageProblem("--scopes names no scope", "give scopes separated by commas")
     for line in scope_warnings(auth, scopes):
-        report.warning(line)
+        notices.warning(line)
     return scopes
 
 
@@ -290,7 +290,7 @@ def _refuse(key: ConnectionKey, options: dict[str, str | None]) -> None:
 def _finish(app: App, key: ConnectionKey, provider: Provider, connection: Connection) -> None:
     """Store a login and say so, at once: the page stays for a moment."""
     store_connection(app, key, connection)
-    report.note(_success(key, provider, connection))
+    app.notices.note(_success(key, provider, connection))
 
 
 def _success(key: ConnectionKey, provider: Provider, connection: Connection) -> str:

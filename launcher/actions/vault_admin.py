@@ -14,7 +14,7 @@ from typing import Final, assert_never
 from launcher.errors import LauncherError, UnknownKey, UsageProblem
 from launcher.setup.app import App
 from launcher.setup.descriptors import require_open
-from launcher.text.render import utc
+from launcher.times import utc
 from vault.envelope import SLOT
 from vault.errors import AlreadyThere, KeyUnavailable
 from vault.files import refusals_mapped
@@ -97,7 +97,7 @@ def kept_apart(app: App, slot: Slot) -> str | None:
     return f"the new key is in {place}; {app.settings.key_file} is as it was, as other vaults may need it"
 
 
-def forget_key(app: App, name: str) -> None:
+def forget_kept(app: App, name: str) -> None:
     """Remove a key that was kept. Raises: UnknownKey, VaultError."""
     with closing(_storage(app)) as storage, storage.lock(SLOT, LOCK_WAIT):
         slot = stored_slot(storage)

@@ -7,7 +7,10 @@ import json
 import click
 
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import LauncherError
+from launcher.run.audit_log import read_audit
+from launcher.text.render import table
 
 
 @click.command("audit")
@@ -20,16 +23,12 @@ from launcher.commands.session import Session
     help="How many of the latest decisions; 0 for all that are kept.",
 )
 @click.pass_obj
-def command(session: Session, as_json: bool, limit: int) -> None:
+def command(invocation: Invocation, as_json: bool, limit: int) -> None:
     """Show what the proxy decided about each request."""
-    from launcher.actions.audit_log import read_audit
-    from launcher.errors import LauncherError
-    from launcher.text.render import table
-
-    with session.app() as app:
+    with invocation.app() as app:
         folder = app.settings.audit_folder
     try:
-        lines = read_audit(folder)[-limit:]
+        lines = read_audit(folder, app.notices)[-limit:]
     except OSError as error:
         problem = (error.strerror or "unreadable").lower()
         raise LauncherError(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
+from launcher.actions.check import Checkup, check, exit_code, selected
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import UsageProblem
 from launcher.text import report
-
-if TYPE_CHECKING:
-    from launcher.actions.check import Checkup
+from launcher.text.render import table
+from launcher.times import utc
+from vault.model import DEFAULT_NAME
 
 
 @click.command("check")
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @options.connect_to
 @click.pass_obj
 def command(
-    session: Session,
+    invocation: Invocation,
     provider: str | None,
     name: str | None,
     everything: bool,
@@ -37,13 +38,9 @@ def command(
 
     The exit status is 0 if all is well, 3 if a connection needs a login, 1 if there is another problem.
     """
-    from launcher.actions.check import check, exit_code, selected
-    from launcher.errors import UsageProblem
-    from vault.model import DEFAULT_NAME
-
     if everything and name is not None:
         raise UsageProblem("--all and --connection exclude each other", "give one of them")
-    with session.app(connect_to) as app:
+    with invocation.app(connect_to) as app:
         profile = app.settings.profile
         if provider is not None:
             app.key(provider, name or DEFAULT_NAME)  # both must be possible
@@ -58,8 +55,6 @@ def command(
 
 
 def _member(checkup: Checkup) -> dict[str, str | None]:
-    from launcher.text.render import utc
-
     return {
         "provider": checkup.key.provider,
         "connection": checkup.key.name,
@@ -71,8 +66,6 @@ def _member(checkup: Checkup) -> dict[str, str | None]:
 
 
 def _print(checkups: list[Checkup]) -> None:
-    from launcher.text.render import table
-
     click.echo(table(("CONNECTION", "HEALTH"), [(str(c.key), c.finding.health) for c in checkups]))
     for checkup in checkups:
         if checkup.finding.message:

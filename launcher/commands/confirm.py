@@ -7,8 +7,10 @@ import sys
 
 import click
 
+from launcher.actions.confirm import confirm, to_confirm
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import LauncherError, UsageProblem
 from launcher.setup.settings import PROGRAM, RUN_VARIABLE
 from launcher.text import report
 
@@ -18,18 +20,15 @@ from launcher.text import report
 @options.connection
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def command(session: Session, provider: str, name: str, yes: bool) -> None:
+def command(invocation: Invocation, provider: str, name: str, yes: bool) -> None:
     """Agree to a changed definition of a provider.
 
     A login agrees to where the definition sends its token. If it would later send it to more places, the
     connection is not used until this command says that this is wanted.
     """
-    from launcher.actions.confirm import confirm, to_confirm
-    from launcher.errors import LauncherError, UsageProblem
-
     if RUN_VARIABLE in os.environ:
         raise LauncherError("nothing is agreed to inside of a run", "call this outside of 'authsome run'")
-    with session.app() as app:
+    with invocation.app() as app:
         key = app.key(provider, name)
         ways = to_confirm(app, key)
         if not ways:

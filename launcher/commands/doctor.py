@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import click
 
+from launcher.actions.doctor import Diagnosis, findings
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import ExitCode, LauncherError
+from launcher.isolation.outside.probe import probe
+from launcher.text.diagnosis import as_json_text, as_tables
 
 
 @click.command("doctor")
 @options.as_json
 @click.pass_obj
-def command(session: Session, as_json: bool) -> int:
+def command(invocation: Invocation, as_json: bool) -> int:
     """Say what works on this machine, what does not, and what helps.
 
     Each level of isolation is really set up, around a program that ends at once.
 
     The exit status is 0 if 'authsome run' would start and keep its promise here, 1 if not.
     """
-    from launcher.actions.doctor import Diagnosis, findings
-    from launcher.errors import ExitCode, LauncherError
-    from launcher.isolation.measure.probe import probe
-    from launcher.text.diagnosis import as_json_text, as_tables
-
-    with session.app() as app:
+    with invocation.app() as app:
         try:
             probes = probe()  # forks, so before anything that could start a thread
         except OSError as error:

@@ -6,19 +6,23 @@ import asyncio
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 import click
 
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
 from launcher.errors import LauncherError, LoginNeeded, UsageProblem, not_connected
+from launcher.run.audit_log import AuditLog
+from launcher.setup.app import App
+from launcher.setup.settings import RUN_VARIABLE
 from launcher.text import report
-
-if TYPE_CHECKING:
-    from launcher.setup.app import App
-    from oauth.keeper.keeper import FreshCredential
-    from vault.model import ConnectionKey
+from launcher.text.render import dotenv_quoted, shell_quoted
+from oauth.keeper.keeper import FreshCredential, NotUsable, Why
+from proxy.audit import DECISION_EXPORT
+from proxy.model import Event
+from vault.files import private_folders
+from vault.model import ConnectionKey
 
 
 @click.command("export")
@@ -34,19 +38,19 @@ if TYPE_CHECKING:
 )
 @options.connect_to
 @click.pass_obj
-def command(session: Session, provider: str, name: str, style: str, connect_to: tuple[str, ...]) -> None:
+def command(
+    invocation: Invocation, provider: str, name: str, style: str, connect_to: tuple[str, ...]
+) -> None:
     """Print the access token, refreshed when due.
 
     For programs that cannot run under the proxy: whatever reads it holds the real token. A refresh
     token is never printed.
     """
-    from launcher.setup.settings import RUN_VARIABLE
-
     if RUN_VARIABLE in os.environ:
         raise LauncherError(
             "credentials are not exported inside of a run", "call this outside of 'authsome run'"
         )
-    with session.app(connect_to) as app:
+    with invocation.app(connect_to) as app:
         key = app.key(provider, name)
         variable = app.registry.get(provider).provider.env_name
         if variable is None:
@@ -65,8 +69,6 @@ def command(session: Session, provider: str, name: str, style: str, connect_to: 
 
 
 async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
-    from oauth.keeper.keeper import FreshCredential, NotUsable, Why
-
     if not app.has_vault:
         raise not_connected(key)
     async with app.keeper() as keeper:
@@ -86,13 +88,8 @@ async def _fresh(app: App, key: ConnectionKey) -> FreshCredential:
 
 def _record(app: App, key: ConnectionKey, style: str) -> None:
     """Tell the audit, by which one can see later what was handed out. Raises: LauncherError, VaultError."""
-    from launcher.actions.audit_log import AuditLog
-    from launcher.run.folder import private_folder
-    from proxy.audit import DECISION_EXPORT
-    from proxy.model import Event
-
     folder = app.settings.audit_folder
-    private_folder(app.settings.home, folder)
+    private_folders(app.settings.home, folder)
     event = Event("", "", "", DECISION_EXPORT, connection=str(key), reason=style)
     try:
         AuditLog(folder, "", key.profile, app.now)(event)
@@ -105,8 +102,6 @@ def _record(app: App, key: ConnectionKey, style: str) -> None:
 
 
 def _formatted(style: str, variable: str, value: str) -> str:
-    from launcher.text.render import dotenv_quoted, shell_quoted
-
     match style:
         case "env":
             return f"export {variable}={shell_quoted(value)}"

@@ -7,7 +7,11 @@ import json
 import click
 
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import UsageProblem, not_connected
+from launcher.text.describe import FIELDS, as_text, describe
+from launcher.text.render import printable
+from oauth.reach import reach_of
 
 
 @click.command("get")
@@ -16,16 +20,11 @@ from launcher.commands.session import Session
 @click.option("--field", metavar="FIELD", help="Print the value of one field alone, such as 'status'.")
 @options.as_json
 @click.pass_obj
-def command(session: Session, provider: str, name: str, field: str | None, as_json: bool) -> None:
+def command(invocation: Invocation, provider: str, name: str, field: str | None, as_json: bool) -> None:
     """Show a connection, never its credential."""
-    from launcher.errors import UsageProblem, not_connected
-    from launcher.text.describe import FIELDS, as_text, describe
-    from launcher.text.render import printable
-    from oauth.reach import reach_of
-
     if field is not None and field not in FIELDS:
         raise UsageProblem(f"there is no field {field!r}", f"choose one of {', '.join(FIELDS)}")
-    with session.app() as app:
+    with invocation.app() as app:
         key = app.key(provider, name)
         found = app.vault.connection(key) if app.has_vault else None
         if found is None:

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
 
 PIECE: Final = 1024
 """Bytes. What is larger than a buffer is written past it, and is not there any more to tell why it failed."""
@@ -17,7 +17,7 @@ PIECE: Final = 1024
 @click.command("inspect")
 @options.provider
 @click.pass_obj
-def command(session: Session, provider: str) -> None:
+def command(invocation: Invocation, provider: str) -> None:
     """Print the definition of a provider.
 
     Byte for byte. To change a bundled one:
@@ -28,7 +28,7 @@ def command(session: Session, provider: str) -> None:
 
     Where that file exists, write to another one: the shell empties it before it is read.
     """
-    with session.app() as app:
+    with invocation.app() as app:
         text = app.registered(provider).text
     for at in range(0, len(text), PIECE):
         sys.stdout.buffer.write(text[at : at + PIECE])

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
+from launcher.actions.application import Application, application
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.setup.app import App
 from launcher.text import report
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from launcher.actions.application import Application
-    from launcher.setup.app import App
-    from launcher.text.describe import Shown
-    from oauth.errors import ProviderInvalid
-    from oauth.registry import Registered
-    from vault.model import ConnectionKey
+from launcher.text.describe import Shown, as_text, describe, describe_damaged, last_check
+from launcher.text.render import table
+from oauth.errors import ProviderInvalid, ProviderUnknown
+from oauth.reach import reach_of
+from oauth.registry import Registered
+from vault.model import ConnectionKey, Versioned
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,9 @@ class _Listed:
 @click.command("list")
 @options.as_json
 @click.pass_obj
-def command(session: Session, as_json: bool) -> None:
+def command(invocation: Invocation, as_json: bool) -> None:
     """Show the providers and their connections."""
-    from launcher.actions.application import application
-    from launcher.text.render import table
-
-    with session.app() as app:
+    with invocation.app() as app:
         definitions = app.registry.all()
         connections = _connections(app, definitions)  # first: a vault that is refused is said once, and alone
         sources = _sources(definitions)
@@ -74,8 +69,6 @@ def _named(application: Application | None) -> str:
 
 def _sources(definitions: Sequence[Registered | ProviderInvalid]) -> dict[str, str]:
     """Where each provider's definition comes from; a file that is wrong hides no other."""
-    from oauth.registry import Registered
-
     sources: dict[str, str] = {}
     for found in definitions:
         if isinstance(found, Registered):
@@ -87,8 +80,6 @@ def _sources(definitions: Sequence[Registered | ProviderInvalid]) -> dict[str, s
 
 def _why_not(app: App, name: str) -> str:
     """What stands in the place of a source that was not found."""
-    from oauth.errors import ProviderInvalid, ProviderUnknown
-
     try:
         return app.registry.get(name).source
     except ProviderUnknown:
@@ -98,11 +89,6 @@ def _why_not(app: App, name: str) -> str:
 
 
 def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) -> list[_Listed]:
-    from launcher.text.describe import describe, describe_damaged, last_check
-    from oauth.reach import reach_of
-    from oauth.registry import Registered
-    from vault.model import Versioned
-
     found = []
     wanted = {r.provider.name: reach_of(r.provider) for r in definitions if isinstance(r, Registered)}
     stored = app.vault.connections(app.settings.profile) if app.has_vault else []
@@ -118,8 +104,6 @@ def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) 
 
 
 def _rows(name: str, source: str, connections: list[_Listed]) -> list[tuple[str, ...]]:
-    from launcher.text.describe import as_text
-
     columns = ("connection", "status", "account", "expires_at")
     mine = [listed for listed in connections if listed.key.provider == name]
     if not mine:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from launcher.actions.login import LoginInput, login
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
 
 _FILE = click.Path(dir_okay=False, allow_dash=True)
 
@@ -39,7 +40,7 @@ _FILE = click.Path(dir_okay=False, allow_dash=True)
 @options.connect_to
 @click.pass_obj
 def command(
-    session: Session,
+    invocation: Invocation,
     provider: str,
     name: str,
     scopes: str | None,
@@ -56,9 +57,7 @@ def command(
     The first login asks for the OAuth application that you registered with the provider; it is stored
     and used again at every later login.
     """
-    from launcher.actions.login import LoginInput, login
-
-    with session.app(connect_to) as app:
+    with invocation.app(connect_to) as app:
         login(
             app,
             LoginInput(

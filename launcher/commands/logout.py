@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 
+from launcher.actions.application import forget
 from launcher.commands import options
-from launcher.commands.session import Session
-from launcher.errors import LauncherError, UnknownConnection, UsageProblem
+from launcher.commands.invocation import Invocation
+from launcher.errors import LauncherError, NotConfirmed, UnknownConnection, UsageProblem
+from launcher.setup.app import LOCK_SECONDS, App
+from launcher.setup.consent import require_confirmed
+from launcher.setup.settings import PROGRAM
 from launcher.text import report
-
-if TYPE_CHECKING:
-    from launcher.setup.app import App
-    from vault.model import ConnectionKey
+from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
+from oauth.login.flows import revoke
+from oauth.provider import OAuth2
+from vault.errors import RecordDamaged, VaultError
+from vault.model import Checked, ConnectionKey, Health, Versioned
 
 
 @click.command("logout")
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 @options.connect_to
 @click.pass_obj
 def command(
-    session: Session,
+    invocation: Invocation,
     provider: str,
     name: str,
     force: bool,
@@ -46,17 +50,11 @@ def command(
     a token that is only forgotten here stays good. Where other connections end with it, it asks first.
     Where the provider cannot be asked, as without the application, the connection is forgotten here alone.
     """
-    from launcher.errors import NotConfirmed
-    from launcher.setup.app import LOCK_SECONDS
-    from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
-    from vault.errors import RecordDamaged
-
-    with session.app(connect_to) as app:
+    with invocation.app(connect_to) as app:
         if application:
             source = click.get_current_context().get_parameter_source("name")
             if source is not click.core.ParameterSource.DEFAULT:
                 raise UsageProblem("--application and --connection exclude each other", "give one of them")
-            from launcher.actions.application import forget
 
             forget(app, provider)
             return
@@ -93,9 +91,6 @@ def _nothing(key: ConnectionKey) -> UnknownConnection:
 
 def _require_wanted(app: App, key: ConnectionKey) -> None:
     """Ask where other connections would end as well. Raises: UsageProblem where nobody can be asked."""
-    from launcher.setup.settings import PROGRAM
-    from vault.errors import RecordDamaged
-
     try:
         found = app.vault.connection(key)
     except RecordDamaged:
@@ -119,9 +114,6 @@ def _require_wanted(app: App, key: ConnectionKey) -> None:
 
 
 def _revocation_note(app: App, key: ConnectionKey) -> str | None:
-    from oauth.errors import ProviderInvalid, ProviderUnknown
-    from oauth.provider import OAuth2
-
     try:
         auth = app.registry.get(key.provider).provider.auth
     except (ProviderInvalid, ProviderUnknown):
@@ -134,10 +126,6 @@ def _revocation_note(app: App, key: ConnectionKey) -> str | None:
 
 async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKey]]:
     """Whether it was revoked, and the connections that ended with it."""
-    from launcher.actions.confirm import require_confirmed
-    from oauth.login.flows import revoke
-    from oauth.provider import OAuth2
-
     found = app.vault.connection(key)
     if found is None:
         raise _nothing(key)
@@ -164,8 +152,6 @@ async def _revoke(app: App, key: ConnectionKey) -> tuple[bool, list[ConnectionKe
 
 def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[ConnectionKey]:
     """The other connections of an account; those of one profile share their application."""
-    from vault.model import Versioned
-
     return [
         other
         for other, record in app.vault.connections(key.profile)
@@ -179,10 +165,6 @@ def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[Con
 
 def _mark_ended(app: App, key: ConnectionKey) -> None:
     """Its tokens are revoked, as far as is known: the next check or request will tell for certain."""
-    from launcher.setup.app import LOCK_SECONDS
-    from vault.errors import VaultError
-    from vault.model import Checked, Health
-
     with suppress(VaultError), app.vault.lock(key, LOCK_SECONDS):  # the logout is done, whatever comes
         current = app.vault.connection(key)
         if current is not None:

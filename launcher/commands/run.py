@@ -9,7 +9,14 @@ from pathlib import Path
 import click
 
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.run.folder import run_folder
+from launcher.run.hand_down import Wanted
+from launcher.run.identities import mounted
+from launcher.run.isolate import IsolationInput, isolated_child
+from launcher.run.run import RunInput, run
+from launcher.setup.descriptors import key_descriptors
+from launcher.startup import load_everything
 
 
 @click.command(
@@ -81,7 +88,7 @@ from launcher.commands.session import Session
 )
 @click.pass_obj
 def command(
-    session: Session,
+    invocation: Invocation,
     providers: tuple[str, ...],
     connections: tuple[str, ...],
     allow: tuple[str, ...],
@@ -106,17 +113,9 @@ def command(
     The exit status is the program's own, 128+n if signal n ended it, 125 if the run could not be
     started, 126 or 127 if the program could not be executed or found.
     """
-    from launcher.run.folder import run_folder
-    from launcher.run.hand_down import Wanted
-    from launcher.run.identities import mounted
-    from launcher.run.isolate import IsolationInput, isolated_child
-    from launcher.run.run import RunInput, run
-    from launcher.setup.descriptors import key_descriptors
-    from launcher.startup import load_everything
-
     secret_descriptors = key_descriptors(os.environ)
     load_everything()
-    with session.app(connect_to) as app, ExitStack() as stack:
+    with invocation.app(connect_to) as app, ExitStack() as stack:
         app.require_outside()
         folder = stack.enter_context(run_folder(app.settings.runs_folder))
         # Before anything else: what the child is forked from must never have held a secret.
@@ -124,6 +123,7 @@ def command(
             IsolationInput(sandbox, no_sandbox, home, writable, ports, sockets),
             app.settings,
             folder.path,
+            app.notices,
             secret_descriptors,
             [Path(path) for path in mounted(os.environ, keep_env)],
         )

@@ -7,9 +7,23 @@ from pathlib import Path
 
 import click
 
+from launcher.actions.vault_admin import (
+    NewKeyInput,
+    back_up,
+    change_key,
+    described_key,
+    forget_kept,
+    kept_apart,
+    kept_keys,
+    make_vault,
+    put_back,
+    verified,
+)
 from launcher.commands import options
-from launcher.commands.session import Session
+from launcher.commands.invocation import Invocation
+from launcher.errors import ExitCode
 from launcher.text import report
+from launcher.text.render import table
 
 _SOURCES = click.Choice(["file", "passphrase", "keyring", "fd"])
 
@@ -45,15 +59,15 @@ def command() -> None:
 @_passphrase_fd
 @_key_fd
 @click.pass_obj
-def init(session: Session, key_source: str | None, passphrase_fd: int | None, key_fd: int | None) -> None:
+def init(
+    invocation: Invocation, key_source: str | None, passphrase_fd: int | None, key_fd: int | None
+) -> None:
     """Make an empty vault.
 
     The first login does this as well, with a key file unless the environment gives a key.
     """
-    from launcher.actions.vault_admin import NewKeyInput, make_vault
-
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
-    with session.app() as app:
+    with invocation.app() as app:
         slot = make_vault(app, given)
     report.note(f"made a vault whose key {slot.key_id} comes from: {slot.source}")
 
@@ -61,14 +75,12 @@ def init(session: Session, key_source: str | None, passphrase_fd: int | None, ke
 @command.command("key")
 @options.as_json
 @click.pass_obj
-def key(session: Session, as_json: bool) -> None:
+def key(invocation: Invocation, as_json: bool) -> None:
     """Show where the vault's key comes from, its id and its age; never the key.
 
     Former keys that are kept in files are listed as well.
     """
-    from launcher.actions.vault_admin import described_key, kept_keys
-
-    with session.app() as app:
+    with invocation.app() as app:
         described, kept = described_key(app), kept_keys(app)
     if as_json:
         click.echo(json.dumps({**described, "kept": kept}, indent=2))
@@ -82,17 +94,15 @@ def key(session: Session, as_json: bool) -> None:
 @command.command("forget-key")
 @click.argument("key_id", metavar="KEYID")
 @click.pass_obj
-def forget_key(session: Session, key_id: str) -> None:
+def forget_key(invocation: Invocation, key_id: str) -> None:
     """Remove a key that the vault had before.
 
     The backups that were made under it can never be opened again, unless there is a copy of it elsewhere.
     'authsome vault key' lists the keys that are kept in files; what is kept in the system's keyring is
     found by its id alone.
     """
-    from launcher.actions.vault_admin import forget_key
-
-    with session.app() as app:
-        forget_key(app, key_id)
+    with invocation.app() as app:
+        forget_kept(app, key_id)
     report.note(f"removed the key {key_id}")
 
 
@@ -101,7 +111,9 @@ def forget_key(session: Session, key_id: str) -> None:
 @_passphrase_fd
 @_key_fd
 @click.pass_obj
-def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, key_fd: int | None) -> None:
+def rekey(
+    invocation: Invocation, key_source: str | None, passphrase_fd: int | None, key_fd: int | None
+) -> None:
     """Give the vault a new key, and seal every record anew.
 
     The vault can be opened at every moment. The old key alone opens the backups that were made before. It
@@ -110,10 +122,8 @@ def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, k
     that AUTHSOME_KEY_FILE names stays as it is, as other vaults may need it, and the new key is written
     beside it.
     """
-    from launcher.actions.vault_admin import NewKeyInput, change_key, kept_apart
-
     given = NewKeyInput(key_source, passphrase_fd, key_fd)
-    with session.app() as app:
+    with invocation.app() as app:
         done = change_key(app, given, report.note)
         apart = kept_apart(app, done.slot)
     for record in done.left:
@@ -128,15 +138,13 @@ def rekey(session: Session, key_source: str | None, passphrase_fd: int | None, k
 @command.command("backup")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_obj
-def backup(session: Session, path: Path) -> None:
+def backup(invocation: Invocation, path: Path) -> None:
     """Write the vault, encrypted as it is, to a new file.
 
     The file is one consistent moment of the vault, also while others write to it. It can be opened with
     the vault's present key alone, which is not in it.
     """
-    from launcher.actions.vault_admin import back_up
-
-    with session.app() as app:
+    with invocation.app() as app:
         slot, place = back_up(app, path)
     report.note(f"wrote a backup to {path}")
     report.note(f"the key {slot.key_id} is not in it: {place}")
@@ -146,14 +154,12 @@ def backup(session: Session, path: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace the vault that is there; it is kept under another name.")
 @click.pass_obj
-def restore(session: Session, path: Path, force: bool) -> None:
+def restore(invocation: Invocation, path: Path, force: bool) -> None:
     """Make the vault what a backup holds.
 
     A connection that was refreshed after the backup was made needs a new login.
     """
-    from launcher.actions.vault_admin import put_back
-
-    with session.app() as app:
+    with invocation.app() as app:
         done = put_back(app, path, force)
     for record in done.damaged:
         report.warning(f"{record} does not open in the backup", "log in again")
@@ -165,16 +171,12 @@ def restore(session: Session, path: Path, force: bool) -> None:
 @command.command("verify")
 @options.as_json
 @click.pass_obj
-def verify(session: Session, as_json: bool) -> int:
+def verify(invocation: Invocation, as_json: bool) -> int:
     """Open every record of every profile, and list those that are damaged.
 
     The exit status is 1 if there are any.
     """
-    from launcher.actions.vault_admin import verified
-    from launcher.errors import ExitCode
-    from launcher.text.render import table
-
-    with session.app() as app:
+    with invocation.app() as app:
         count, problems = verified(app)
     rows = [(p.record.profile, str(p.record), p.trouble) for p in problems]
     if as_json:

@@ -1,4 +1,4 @@
-"""Why a step of the set-up fails on this machine, and what helps."""
+"""Why a step of the set-up fails on this machine, and what helps. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of isolation: levels, what a level is made of, and what was measured. Values alone."""
+"""The words of isolation: levels, what a level is made of, and what was measured. Values alone. Pure."""
 
 from __future__ import annotations
 

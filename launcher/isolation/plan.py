@@ -1,4 +1,4 @@
-"""What is done to isolate a run: facts about the machine in, an ordered list of operations out."""
+"""What is done to isolate a run: facts about the machine in, an ordered list of operations out. Pure."""
 
 from __future__ import annotations
 

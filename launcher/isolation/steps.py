@@ -1,4 +1,4 @@
-"""The steps of the set-up, named, so that a failure can say which one it was."""
+"""The steps of the set-up, named, so that a failure can say which one it was. Pure."""
 
 from __future__ import annotations
 

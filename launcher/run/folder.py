@@ -13,7 +13,7 @@ from pathlib import Path
 
 from launcher.child.signals import ending_in_order
 from launcher.errors import LauncherError
-from vault.files import make_private_folder, refusals_mapped
+from vault.files import private_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def run_folder(runs: Path) -> Iterator[RunFolder]:
 
     Raises: LauncherError, VaultError.
     """
-    private_folder(runs.parent, runs)
+    private_folders(runs.parent, runs)
     # Between a folder's making and its locking it looks dead, so both happen under one lock.
     with _mapped_errors(runs), locked(runs / ".lock"):
         _remove_dead(runs)
@@ -55,13 +55,6 @@ def run_folder(runs: Path) -> Iterator[RunFolder]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(held)
-
-
-def private_folder(home: Path, folder: Path) -> None:
-    """Make AUTHSOME_HOME and a folder in it, for this user alone. Raises: VaultError."""
-    for path in (home, folder):
-        with refusals_mapped(path):
-            make_private_folder(path)
 
 
 def write_private(path: Path, text: str) -> None:

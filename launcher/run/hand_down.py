@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.errors import UsageProblem
+from launcher.notices import Notices
 from launcher.run.environment import is_ours, passed_on
 from launcher.run.inherited import Judged, judge
-from launcher.text import report
 from oauth.provider import Provider
 
 
@@ -31,7 +31,11 @@ def credential_names(providers: Sequence[Provider]) -> frozenset[str]:
 
 
 def hand_down(
-    environ: Mapping[str, str], wanted: Wanted, providers: Sequence[Provider], stored: Collection[str]
+    environ: Mapping[str, str],
+    wanted: Wanted,
+    providers: Sequence[Provider],
+    stored: Collection[str],
+    notices: Notices,
 ) -> dict[str, str]:
     """The variables that a child inherits. `stored` is what the vault holds. Raises: UsageProblem."""
     credentials = credential_names(providers)
@@ -49,16 +53,16 @@ def hand_down(
     secrets = {name for provider in providers for name in provider.env.secrets}
     inherited = passed_on(environ, credentials)
     judged = judge(inherited, secrets=secrets, stored=stored, kept=wanted.kept)
-    _tell(judged, wanted)
+    _tell(judged, wanted, notices)
     removed = {*judged.identities, *judged.managed, *(judged.others if wanted.clean else ())}
     return {name: value for name, value in inherited.items() if name not in removed}
 
 
-def _tell(judged: Judged, wanted: Wanted) -> None:
+def _tell(judged: Judged, wanted: Wanted, notices: Notices) -> None:
     clean = wanted.clean
     held = [name for name in judged.managed if name in wanted.kept]
     if held:  # what is kept is taken out for one reason alone
-        report.warning(
+        notices.warning(
             f"not passed on in spite of --keep-env: {', '.join(held)}",
             "it holds something of your vault, which goes to no program",
         )
@@ -69,10 +73,10 @@ def _tell(judged: Judged, wanted: Wanted) -> None:
     }
     told = [f"{what} ({', '.join(names)})" for what, names in taken.items() if names]
     if told:
-        report.note(f"not passed on to the program: {'; '.join(told)}; --keep-env NAME passes one on")
+        notices.note(f"not passed on to the program: {'; '.join(told)}; --keep-env NAME passes one on")
     if judged.others and not clean:
         names = ", ".join(judged.others)
-        report.warning(
+        notices.warning(
             f"the program gets what may be secrets: {names}; "
             "--clean-env takes them out, --keep-env NAME says that one is meant"
         )

@@ -12,15 +12,15 @@ from launcher.child.child import Child, fork_child
 from launcher.errors import LauncherError, UsageProblem
 from launcher.isolation.causes import explain
 from launcher.isolation.inside.harden import harden
-from launcher.isolation.levels import Attempt, Isolated, Refused, fork_isolated
-from launcher.isolation.measure.probe import read_host
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, HomeMode, Level, Wishes
+from launcher.isolation.outside.levels import Attempt, Isolated, Refused, fork_isolated
+from launcher.isolation.outside.probe import read_host
 from launcher.isolation.plan import CAPTURED_PORTS, MAX_PORTS, why_lost
 from launcher.isolation.steps import Step
 from launcher.isolation.syscalls import unavailable
+from launcher.notices import Notices
 from launcher.setup.settings import Settings, usual_home
-from launcher.text import report
 
 WITHOUT: Final = "give --no-sandbox to run without isolation"
 
@@ -50,6 +50,7 @@ def isolated_child(
     given: IsolationInput,
     settings: Settings,
     visible: Path,
+    notices: Notices,
     closing: Sequence[int] = (),
     identities: Sequence[Path] = (),
 ) -> Isolated[Child]:
@@ -62,7 +63,7 @@ def isolated_child(
     """
     wishes = _wishes(given)
     if given.no_sandbox:
-        report.warning("no isolation: the program can read your vault and its key as you can")
+        notices.warning("no isolation: the program can read your vault and its key as you can")
         return _unprotected(closing)
     require_possible(unavailable())
     try:
@@ -92,16 +93,16 @@ def isolated_child(
         inside = [path for path in facts.code if Path(path).is_relative_to(facts.working_folder)]
         if outcome.level is Level.LANDLOCK and inside:
             remedy = f"install authsome outside of {facts.working_folder}; and {remedy}"
-        report.warning(f"{first.level} is not available: {cause.text}; {instead}", remedy)
+        notices.warning(f"{first.level} is not available: {cause.text}; {instead}", remedy)
     # A sandbox has a network of its own, where there are no other abstract sockets.
     if Step.SCOPE in outcome.missing and facts.abstract and not given.sandbox:
-        report.warning(
+        notices.warning(
             f"the program can reach your daemons' abstract sockets, such as {facts.abstract[0]}: "
             "the kernel cannot fence them off",
             "give --sandbox, or use Linux from 6.12 on with Landlock",
         )
     if given.sandbox:
-        _tell_lost(facts, wishes)
+        _tell_lost(facts, wishes, notices)
     return outcome
 
 
@@ -120,12 +121,12 @@ def _require_kept(facts: Facts, wishes: Wishes) -> None:
             )
 
 
-def _tell_lost(facts: Facts, wishes: Wishes) -> None:
+def _tell_lost(facts: Facts, wishes: Wishes, notices: Notices) -> None:
     """A folder in it that was named with --rw is what the user means to keep."""
     folder = facts.working_folder
     reason = why_lost(folder, facts)
     if reason and not any(Path(path).is_relative_to(folder) for path in wishes.writable):
-        report.warning(
+        notices.warning(
             f"what the program writes in {folder} will not be kept, as {reason}",
             "change to a project's folder, or give --rw FOLDER for what is to stay",
         )

@@ -14,29 +14,28 @@ from typing import Final, assert_never
 
 from pydantic import SecretStr
 
-from launcher.actions.audit_log import AuditLog, answered_locally
-from launcher.actions.confirm import require_confirmed
 from launcher.child.child import Child, refusals_mapped
 from launcher.child.signals import ending, hold
 from launcher.errors import NotConfirmed
-from launcher.isolation.levels import Isolated
 from launcher.isolation.model import Use
 from launcher.isolation.outside.gateway import Captured, gateway
+from launcher.isolation.outside.levels import Isolated
 from launcher.isolation.plan import PROXY_PORT
+from launcher.notices import Notices
+from launcher.run.audit_log import AuditLog, answered_locally
 from launcher.run.choose import choose, named_providers
 from launcher.run.credentials import KeeperSource
 from launcher.run.environment import RunValues, Value, child_environment, inherited_files
-from launcher.run.folder import RunFolder, private_folder
+from launcher.run.folder import RunFolder
 from launcher.run.hand_down import Wanted, hand_down
 from launcher.run.rules import permits, rules_for
 from launcher.setup.app import App
+from launcher.setup.consent import require_confirmed
 from launcher.setup.trust import joined, read_certificates
 from launcher.startup import seal_imports
-from launcher.text import report
-from launcher.text.describe import current_status
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.keeper.circuit import CircuitState
-from oauth.keeper.outcome import login_command
+from oauth.outcome import login_command
 from oauth.provider import Provider
 from oauth.registry import Registered
 from proxy.audit import DECISION_CIRCUIT
@@ -46,6 +45,7 @@ from proxy.permits import READ_ONLY, Permit
 from proxy.resend import resend_over
 from proxy.server import RunningProxy, running_proxy
 from vault.errors import FormatTooNew, RecordDamaged
+from vault.files import private_folders
 from vault.model import DEFAULT_NAME, ApiKey, Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
 BUNDLE: Final = "bundle.pem"
@@ -88,7 +88,7 @@ def run(app: App, given: RunInput, isolated: Isolated[Child], folder: RunFolder)
     Raises: LauncherError, and the errors of the other packages, before the program was started.
     """
     plan = _plan(app, given)
-    private_folder(app.settings.home, app.settings.audit_folder)
+    private_folders(app.settings.home, app.settings.audit_folder)
     app.vault.version()
     _allow_descriptors()
     return asyncio.run(_serve(app, plan, folder, given.program, isolated))
@@ -130,7 +130,7 @@ async def _serve(
                 status = await _run(isolated.child, program, _environment(plan, folder, proxy.url(port)))
             finally:
                 _end_on_signal(mask)
-                _keep_sums(audit, keeper.circuits())
+                _keep_sums(audit, keeper.circuits(), app.notices)
     except asyncio.CancelledError:  # by `_end_on_signal`
         if status is None:
             raise KeyboardInterrupt from None
@@ -159,13 +159,13 @@ def _end_on_signal(mask: set[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _keep_sums(audit: AuditLog, circuits: Iterable[CircuitState]) -> None:
+def _keep_sums(audit: AuditLog, circuits: Iterable[CircuitState], notices: Notices) -> None:
     try:
         for circuit in circuits:
             audit(_told(circuit))
         audit.finish()
     except OSError as error:  # the program's status counts for more
-        report.warning(f"cannot write to the audit: {(error.strerror or 'not possible').lower()}")
+        notices.warning(f"cannot write to the audit: {(error.strerror or 'not possible').lower()}")
 
 
 def _told(circuit: CircuitState) -> Event:
@@ -202,12 +202,14 @@ def _plan(app: App, given: RunInput) -> _Plan:
         if not isinstance(record, Versioned):
             raise record
         require_confirmed(key, record.value, app.registry.get(key.provider).provider)
-        if current_status(record.value, app.now()) is Status.EXPIRED:
-            report.warning(f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'")
+        if record.value.current_status(app.now()) is Status.EXPIRED:
+            app.notices.warning(
+                f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'"
+            )
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
     known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
     known += providers.values()
-    inherited = hand_down(app.environ, given.environment, known, _secrets(app, stored))
+    inherited = hand_down(app.environ, given.environment, known, _secrets(app, stored), app.notices)
     return _Plan(keys, providers, rules_for(keys, providers, _limits(given)), inherited)
 
 
@@ -246,7 +248,7 @@ def _is_usable(
             raise record
         require_confirmed(key, record.value, provider)
     except (ProviderUnknown, ProviderInvalid, RecordDamaged, FormatTooNew, NotConfirmed) as error:
-        report.warning(f"{key} is not offered: {error}", error.hint)
+        app.notices.warning(f"{key} is not offered: {error}", error.hint)
         return False
     return True
 

@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from launcher.errors import LauncherError, UsageProblem
-from launcher.run.folder import private_folder
+from launcher.notices import Notices, Silent
 from launcher.setup.key_sources import KeySources
+from launcher.setup.nearness import did_you_mean, near
 from launcher.setup.routes import Routes, routes
 from launcher.setup.settings import HOME_VARIABLE, RUN_VARIABLE, Settings
 from launcher.setup.trust import client_context, root_certificates
-from launcher.text import report
-from launcher.text.nearness import did_you_mean, near
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.registry import Registered, Registry
+from vault.files import private_folders
 from vault.model import NAME, ConnectionKey
 from vault.storage import SqliteStorage
 from vault.vault import Vault
@@ -41,9 +41,15 @@ class App:
 
     now = staticmethod(time.time)
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        notices: Notices = Silent(),  # noqa: B008
+    ) -> None:
         self.settings = settings
         self.environ = environ
+        self.notices = notices
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,7 +111,7 @@ class App:
         Raises: VaultError, LauncherError.
         """
         self.require_outside()
-        private_folder(self.settings.home, self.settings.providers_folder)
+        private_folders(self.settings.home, self.settings.providers_folder)
 
     def registered(self, name: str) -> Registered:
         """The definition of a provider as the user names it. Raises: ProviderUnknown, ProviderInvalid."""
@@ -165,10 +171,10 @@ class App:
             try:
                 yield keeper
             finally:
-                await _close(keeper, unseen)
+                await _close(keeper, unseen, self.notices)
 
 
-async def _close(keeper: Keeper, unseen: bool) -> None:
+async def _close(keeper: Keeper, unseen: bool, notices: Notices) -> None:
     """End what is under way in good order, and say what is lost with it all the same."""
     import asyncio  # was imported by whoever has an event loop
 
@@ -176,9 +182,9 @@ async def _close(keeper: Keeper, unseen: bool) -> None:
     try:
         done, _ = await asyncio.wait({closing}, timeout=SILENT_SECONDS)
         if not done:
-            report.note("waiting for a refresh to be finished: it may hold the only copy of a login")
+            notices.note("waiting for a refresh to be finished: it may hold the only copy of a login")
         await closing
     finally:
         closing.cancel()
         for loss in (*keeper.losses(), *(keeper.refusals() if unseen else ())):
-            report.warning(loss.message, loss.hint)
+            notices.warning(loss.message, loss.hint)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from launcher.text.render import age, utc
+from launcher.text.render import age
+from launcher.times import utc
 from oauth.reach import widened
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens, Reach, Status
 
@@ -42,7 +43,7 @@ def describe(key: ConnectionKey, connection: Connection, now: float, wanted: Rea
             scopes = []
         case _:
             assert_never(credential)
-    status = str(current_status(connection, now))
+    status = str(connection.current_status(now))
     if wanted is not None and widened(connection.reach, wanted):
         status = Health.UNCONFIRMED.value
     elif _was_revoked(connection):
@@ -72,15 +73,6 @@ def last_check(connection: Connection, now: float) -> str:
     """The result of the last check and its age; empty where there was none since the login."""
     checked = connection.checked
     return f"{checked.health} {age(now - checked.at)} ago" if checked else ""
-
-
-def current_status(connection: Connection, now: float) -> Status:
-    """The status, by the clock as well: without a refresh token the end of the access token is the end."""
-    match connection.credential:
-        case OAuthTokens(refresh_token=None, expires_at=float() as end) if end <= now:
-            return Status.EXPIRED
-        case _:
-            return connection.status
 
 
 def _was_revoked(connection: Connection) -> bool:

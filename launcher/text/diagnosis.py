@@ -9,8 +9,8 @@ from typing import Final
 
 from launcher.actions.doctor import Diagnosis
 from launcher.isolation.causes import explain
-from launcher.isolation.measure.probe import Fails, Probe, Works, read_host
 from launcher.isolation.model import Level
+from launcher.isolation.outside.probe import Fails, Probe, Works, read_host
 from launcher.text.render import printable, table
 
 COMMANDS: Final = {"authsome run": Level.GUARD, "authsome run --sandbox": Level.SANDBOX}

@@ -1,4 +1,4 @@
-"""When to stop sending a credential that the provider answers with 401.
+"""When to stop sending a credential that the provider answers with 401. Pure.
 
 Discord bans an address for 10,000 answers of 401, 403 or 429 in 10 minutes
 (https://discord.com/developers/docs/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans), and a

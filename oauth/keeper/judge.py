@@ -1,4 +1,4 @@
-"""What a stored connection is good for at a given time: hand it out, refresh it, or say why not."""
+"""What a stored connection is good for at a given time: hand it out, refresh it, or say why not. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import assert_never
 from pydantic import SecretStr
 
 from oauth.keeper.freshness import is_alive, is_due
-from oauth.keeper.outcome import FreshCredential, Outcome, dead, login_needed, not_connected, unconfirmed
+from oauth.outcome import FreshCredential, Outcome, dead, login_needed, not_connected, unconfirmed
 from oauth.reach import widened
 from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status, Versioned
 

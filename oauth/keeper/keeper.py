@@ -20,7 +20,10 @@ from oauth.errors import OAuthError
 from oauth.keeper.circuit import CircuitState
 from oauth.keeper.freshness import due_in
 from oauth.keeper.judge import Demand, Due, judge, living, value_of
-from oauth.keeper.outcome import (
+from oauth.keeper.recovery import Recovery, remember, said_lately, taken, unexplained
+from oauth.keeper.refresh import LOCK_WAIT, ConnectionStore, Refresher
+from oauth.keeper.watch import Pace, Unsaved, Watch, demand_of, running
+from oauth.outcome import (
     FreshCredential,
     Loss,
     NotUsable,
@@ -32,9 +35,6 @@ from oauth.keeper.outcome import (
     refresh_failed,
     refused,
 )
-from oauth.keeper.recovery import Recovery, remember, said_lately, taken, unexplained
-from oauth.keeper.refresh import LOCK_WAIT, ConnectionStore, Refresher
-from oauth.keeper.watch import Pace, Unsaved, Watch, demand_of, running
 from oauth.provider import Provider
 from oauth.reach import reach_of
 from vault.errors import VaultError

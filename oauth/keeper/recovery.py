@@ -15,8 +15,8 @@ from oauth.client import OAuthClient
 from oauth.errors import OAuthError
 from oauth.health import check_url, vouches
 from oauth.keeper.judge import Demand, value_of
-from oauth.keeper.outcome import NotUsable, Outcome, dead, vouched
 from oauth.keeper.watch import Pace, Watch, demand_of, running
+from oauth.outcome import NotUsable, Outcome, dead, vouched
 from oauth.provider import Provider
 from vault.model import ConnectionKey
 

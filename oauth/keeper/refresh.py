@@ -15,9 +15,9 @@ from typing import Final, Protocol
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, GrantRefused, OAuthError
 from oauth.keeper.judge import Demand, Due, judge, living, refresh_token_of
-from oauth.keeper.outcome import FreshCredential, NotUsable, Outcome, Why, dead, refresh_failed
 from oauth.keeper.retry import wait_before_retry
 from oauth.keeper.watch import Pace, Unsaved, Watch
+from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, dead, refresh_failed
 from oauth.provider import OAuth2, Provider
 from vault.errors import Conflict, KeptAside, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status, Versioned

@@ -1,4 +1,4 @@
-"""How long to wait after a failed refresh, and what is worth another try."""
+"""How long to wait after a failed refresh, and what is worth another try. Pure."""
 
 from __future__ import annotations
 

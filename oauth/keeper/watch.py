@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from oauth.keeper.circuit import Circuit
 from oauth.keeper.judge import Demand, refresh_token_of
-from oauth.keeper.outcome import NotUsable, Outcome
 from oauth.keeper.retry import patience_after, pause_after
+from oauth.outcome import NotUsable, Outcome
 from vault.model import Connection, OAuthTokens, Reach, Versioned
 
 NEVER: Final = float("-inf")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from launcher.isolation.inside import enter  # noqa: F401  (not to be imported in each child)
-from launcher.isolation.levels import fork_as_planned
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, Level
+from launcher.isolation.outside.levels import fork_as_planned
 from launcher.isolation.plan import make_plan
 from launcher.isolation.progress import Ready
 from tests.isolation import hosts

@@ -430,7 +430,7 @@ WIRE: Final = (
     ),
     Mutation(
         "a run has its share of the audit",
-        ("launcher/actions/audit_log.py", "self.share.take(event, now)", "[Entry(event)]"),
+        ("launcher/run/audit_log.py", "self.share.take(event, now)", "[Entry(event)]"),
         ("flooded_audit",),
     ),
     Mutation(

@@ -19,9 +19,9 @@ from pathlib import Path
 from launcher.child.child import Child, fork_child
 from launcher.isolation.inside import enter  # noqa: F401  (imported while its file can be read)
 from launcher.isolation.inside.harden import harden
-from launcher.isolation.levels import FALLBACKS, fork_as_planned
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Level, Plan, Wishes
+from launcher.isolation.outside.levels import FALLBACKS, fork_as_planned
 from launcher.isolation.plan import make_plan
 from launcher.isolation.progress import Failed, Ready
 from tests.isolation import hosts, serve

@@ -6,7 +6,7 @@ import json
 import sys
 
 from launcher.isolation.inside import enter  # noqa: F401  (imported while its file can be read)
-from launcher.isolation.measure.probe import Works, probe
+from launcher.isolation.outside.probe import Works, probe
 from tests.isolation import hosts
 
 

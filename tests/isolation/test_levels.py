@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from launcher.isolation.causes import Host, explain
-from launcher.isolation.levels import FALLBACKS, Refused, fork_isolated
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, Level, Wishes
+from launcher.isolation.outside.levels import FALLBACKS, Refused, fork_isolated
 from launcher.isolation.progress import Failed, receive, report_channel, send_failed, send_ready
 from launcher.isolation.steps import Step, StepFailed
 from launcher.isolation.syscalls import MACHINES, unavailable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.actions.audit_log import AuditLog
+from launcher.run.audit_log import AuditLog
 from proxy.model import Event
 from tests.launcher.cli import PROGRAM, ROOT, Program
 

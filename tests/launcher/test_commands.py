@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.actions.audit_log import AuditLog
+from launcher.run.audit_log import AuditLog
 from proxy.model import Event
 from tests.launcher.cli import ACCESS, PROGRAM, REFRESH, ROOT, Program
 from vault.model import Status

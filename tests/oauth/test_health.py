@@ -17,7 +17,7 @@ from oauth.health import (
     unless_expiring,
     vouches,
 )
-from oauth.keeper.outcome import NotUsable, Why
+from oauth.outcome import NotUsable, Why
 from oauth.provider import Provider, StaticKey, parse_provider
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
 

@@ -12,8 +12,8 @@ import pytest
 
 from oauth.client import OAuthClient
 from oauth.keeper.keeper import FreshCredential, Keeper, NotUsable, Why
-from oauth.keeper.outcome import Loss
 from oauth.keeper.watch import Pace
+from oauth.outcome import Loss
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore, Rotating, http_of, keeper_of
 from tests.oauth.keeper.test_keeper import LIFETIME, connection, full_disk
 from tests.vault.test_spool import busy, full, opened

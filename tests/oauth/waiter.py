@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from oauth.client import OAuthClient
 from oauth.errors import OAuthError
-from oauth.keeper.patience import patience
+from oauth.patience import patience
 from oauth.provider import OAuth2
 from vault.model import ClientRegistration, OAuthTokens
 

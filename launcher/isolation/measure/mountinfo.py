@@ -1,4 +1,4 @@
-"""What the kernel tells of mounts and sockets, read. Text in, values out."""
+"""What the kernel tells of mounts and sockets, read. Text in, values out. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names inside of a sandbox: each gets an address of its own, by which a connection tells its name.
+"""Names inside of a sandbox: each gets an address of its own, by which a connection tells its name. Pure.
 
 Nothing is looked up here, so a name cannot carry data out; what has no name in a rule or is not reachable
 shows when the launcher connects.

@@ -27,8 +27,8 @@ from launcher.actions.doctor import (
 )
 from launcher.actions.finding import Finding, State
 from launcher.isolation.causes import Cause, Host, explain
-from launcher.isolation.measure.probe import PROBED, Fails, Works
 from launcher.isolation.model import Level
+from launcher.isolation.outside.probe import PROBED, Fails, Works
 from launcher.isolation.steps import Step
 from launcher.setup.app import App
 from launcher.setup.settings import Settings

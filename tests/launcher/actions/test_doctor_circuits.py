@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from launcher.actions.audit_log import CURRENT, AuditLog, KeptBack, KeptReason
 from launcher.actions.doctor import findings
 from launcher.actions.doctor_circuits import RECENT_DAYS, circuit_findings
 from launcher.actions.finding import Finding, State
+from launcher.run.audit_log import CURRENT, AuditLog, KeptBack, KeptReason
 from launcher.setup.app import App
 from launcher.setup.settings import RUN_VARIABLE, Settings
-from launcher.text.render import utc
+from launcher.times import utc
 from proxy.model import Event, Reason
 from tests.e2e.desk import PYTHON, Desk, finished, wait_until
 from tests.launcher.cli import ACCESS, Program

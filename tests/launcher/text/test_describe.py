@@ -4,7 +4,6 @@ from pydantic import SecretStr
 from launcher.text.describe import (
     FIELDS,
     as_text,
-    current_status,
     describe,
     describe_damaged,
     last_check,
@@ -59,11 +58,11 @@ def test_without_a_refresh_token_the_end_of_the_access_token_is_the_end(
     refresh: SecretStr | None, now: float, status: Status
 ) -> None:
     tokens = TOKENS.model_copy(update={"refresh_token": refresh})
-    assert current_status(connection(tokens), now) is status
+    assert connection(tokens).current_status(now) is status
 
 
 def test_an_expired_connection_stays_expired() -> None:
-    assert current_status(connection(TOKENS, Status.EXPIRED), 0.0) is Status.EXPIRED
+    assert connection(TOKENS, Status.EXPIRED).current_status(0.0) is Status.EXPIRED
 
 
 def test_scopes_as_text_are_what_login_takes() -> None:

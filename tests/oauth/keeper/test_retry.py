@@ -6,7 +6,6 @@ import pytest
 
 from oauth.client import CONNECT_TIMEOUT
 from oauth.errors import ClientRefused, GrantRefused, OAuthError, ProviderUnavailable, RequestRefused
-from oauth.keeper.patience import EXCHANGE_PATIENCE
 from oauth.keeper.refresh import LOCK_WAIT
 from oauth.keeper.retry import (
     FAILURE_PAUSE,
@@ -19,6 +18,7 @@ from oauth.keeper.retry import (
     pause_after,
     wait_before_retry,
 )
+from oauth.patience import EXCHANGE_PATIENCE
 
 
 def unavailable(again: float | None) -> ProviderUnavailable:

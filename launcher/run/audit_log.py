@@ -1,6 +1,6 @@
 """The audit: JSON lines about decisions, in files that are rotated by size.
 
-A run has its share of them (`launcher.actions.audit_share`). Of a file that is dropped, the lines about
+A run has its share of them (`launcher.run.audit_share`). Of a file that is dropped, the lines about
 credentials that were handed out are kept apart, so that nothing else pushes them out.
 """
 
@@ -18,10 +18,10 @@ from typing import Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from launcher.actions.audit_share import Entry, Share
+from launcher.notices import Notices, Silent
+from launcher.run.audit_share import Entry, Share
 from launcher.run.folder import locked
-from launcher.text import report
-from launcher.text.render import utc
+from launcher.times import utc
 from proxy.audit import DECISION_CIRCUIT, DECISION_EXPORT, DECISION_INJECT
 from proxy.model import Event, Reason
 from vault.model import ConnectionKey
@@ -118,10 +118,10 @@ class AuditLog:
         self._failed, self._unwritten = False, []
 
 
-def read_audit(folder: Path) -> list[str]:
+def read_audit(folder: Path, notices: Notices = Silent()) -> list[str]:  # noqa: B008
     """The lines of all files, the oldest first. Each is a JSON object with all fields of an event.
 
-    The user is warned of damaged lines, which are left out. Raises: OSError.
+    `notices` hears of damaged lines, which are left out. Raises: OSError.
     """
     if not folder.is_dir():
         return []
@@ -130,7 +130,7 @@ def read_audit(folder: Path) -> list[str]:
     lines = [line for text in texts for line in text.splitlines()]
     whole = [text for line in lines if (text := _whole(line)) is not None]
     if damaged := len(lines) - len(whole):
-        report.warning(f"{damaged} damaged {'line' if damaged == 1 else 'lines'} of the audit left out")
+        notices.warning(f"{damaged} damaged {'line' if damaged == 1 else 'lines'} of the audit left out")
     return whole
 
 

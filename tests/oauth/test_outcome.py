@@ -1,6 +1,6 @@
 import pytest
 
-from oauth.keeper.outcome import login_command
+from oauth.outcome import login_command
 from vault.model import ConnectionKey
 
 

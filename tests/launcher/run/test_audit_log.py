@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from launcher.actions.audit_log import (
+from launcher.run.audit_log import (
     CURRENT,
     KEPT_FILES,
     USED,
@@ -23,7 +23,7 @@ from launcher.actions.audit_log import (
     read_audit,
     read_kept_back,
 )
-from launcher.actions.audit_share import Limit, Share
+from launcher.run.audit_share import Limit, Share
 from proxy.model import Event, Reason
 from tests.launcher.cli import ROOT
 from vault.model import ConnectionKey

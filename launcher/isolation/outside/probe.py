@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from launcher.isolation.causes import Cause, Host, explain
-from launcher.isolation.levels import fork_as_planned
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, Level
+from launcher.isolation.outside.levels import fork_as_planned
 from launcher.isolation.plan import make_plan
 from launcher.isolation.progress import Failed, Ready
 from launcher.isolation.steps import Step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.actions.audit_share import MAX_SUMS, SUM_PAUSE, Entry, Limit, Share
+from launcher.run.audit_share import MAX_SUMS, SUM_PAUSE, Entry, Limit, Share
 from proxy.model import Event
 
 USED = Event("GET", "discord.com", "/a", "inject", "discord/default", None, 200)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from oauth.keeper.patience import patience
+from oauth.patience import patience
 from tests.oauth.endpoint import Endpoint, answer
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SECONDS = 0.6
 STOPPED = 1.5
 """Seconds; longer than anything that is waited for."""

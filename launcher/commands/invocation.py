@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Session:
+class Invocation:
     """One call of the program; filled while the command line is read."""
 
     debug: bool = False
@@ -29,6 +29,7 @@ class Session:
         from launcher.setup.descriptors import key_descriptors
         from launcher.setup.settings import read_settings
         from launcher.startup import inherited_environment
+        from launcher.text import report
 
         key_descriptors(os.environ)  # before anything is opened
         try:
@@ -42,4 +43,4 @@ class Session:
             profile=self.profile,
             connect_to=connect_to,
         )
-        return App(settings, inherited_environment())
+        return App(settings, inherited_environment(), report)
