@@ -1,4 +1,7 @@
-"""What mitmproxy's HTTP/1.1 lacks, and has no hooks for."""
+"""What the HTTP/1.1 of mitmproxy 12.3 lacks, and has no hooks for.
+
+`tests/proxy/engine/test_amended.py` fails when it has learnt one of these.
+"""
 
 from __future__ import annotations
 
