@@ -10,7 +10,7 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test slow hostile heavy load lint browser readme lock audit-lock clean
+.PHONY: help setup demo test slow hostile heavy load lint browser readme house lock audit-lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
@@ -23,6 +23,7 @@ help:
 	@echo "make browser   run the tests that drive a real Chromium"
 	@echo "make lint      check style and types"
 	@echo "make readme    write the command reference into README.md"
+	@echo "make house     draw who imports whom, and measure files and functions"
 	@echo "make lock      pin the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)"
 	@echo "make audit-lock  compare the pins with the known advisories in .ci/advisories.txt"
 	@echo "make clean     remove $(VENV) and everything generated"
@@ -66,6 +67,9 @@ browser: $(STAMP)
 
 readme: $(STAMP)
 	$(PYTHON) -m tests.test_readme
+
+house: $(STAMP)
+	@$(PYTHON) -m tests.house
 
 lock: $(PYTHON)
 	@[ -x $(VENV)/bin/uv ] || $(PYTHON) -m pip install -qq uv
