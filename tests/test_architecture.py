@@ -231,10 +231,10 @@ def test_each_arrow_between_rooms_is_refused_when_it_is_turned() -> None:
     ("path", "line"),
     [
         ("vault/vault.py", "from oauth.protocol import parse_scopes"),
-        ("vault/vault.py", "import launcher.settings"),
+        ("vault/vault.py", "import launcher.setup.settings"),
         ("vault/vault.py", "from proxy import model"),
         ("proxy/policy.py", "from vault.model import ConnectionKey"),
-        ("proxy/server.py", "def start() -> None:\n    from launcher.app import App"),
+        ("proxy/server.py", "def start() -> None:\n    from launcher.setup.app import App"),
         ("oauth/keeper/keeper.py", "from vault.vault import Vault"),
         ("oauth/keeper/keeper.py", "from vault import storage"),
         ("oauth/keeper/keeper.py", "import vault"),

@@ -138,7 +138,7 @@ for name in ("colorsys", "no_such_module"):
         print("imported")
     except ModuleNotFoundError as error:
         print(error)
-import proxy.handler, json
+import proxy.engine.handler, json
 print("\u00e9".encode("idna"), "x".encode("utf-16-le"))
 """
 

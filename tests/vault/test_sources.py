@@ -417,7 +417,7 @@ class TestKeyring:
     def test_a_machine_without_a_keyring_is_a_clear_error(self) -> None:
         script = (
             "import keyring; from keyring.backends.fail import Keyring as Fail; keyring.set_keyring(Fail());"
-            "from vault.os_keyring import Keyring; Keyring().create()"
+            "from vault.keys.keyring import Keyring; Keyring().create()"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -427,7 +427,7 @@ class TestKeyring:
     def test_without_the_package_the_error_says_what_to_install(self) -> None:
         script = (
             "import sys; sys.modules['keyring'] = None\n"
-            "from vault.errors import KeyUnavailable; from vault.os_keyring import Keyring\n"
+            "from vault.errors import KeyUnavailable; from vault.keys.keyring import Keyring\n"
             "try: Keyring().create()\n"
             "except KeyUnavailable as error: print(error, '|', error.hint)"
         )
@@ -440,7 +440,7 @@ class TestKeyring:
         )
 
     def test_the_package_is_imported_only_when_it_is_used(self) -> None:
-        script = "import sys, launcher.app, vault.os_keyring; print('keyring' in sys.modules)"
+        script = "import sys, launcher.app, vault.keys.keyring; print('keyring' in sys.modules)"
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
         )

@@ -17,8 +17,8 @@ from tests.launcher.cli import ROOT
 LAUNCHER = f"""
 import os, sys, time
 sys.path.append({str(ROOT)!r})
-from launcher import signals
-from launcher.child import fork_child
+from launcher.child import signals
+from launcher.child.child import fork_child
 from launcher.errors import LauncherError
 child = fork_child()
 try:

@@ -89,7 +89,7 @@ def test_an_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
 FILL = """
 import resource, sys
 from pathlib import Path
-from launcher.audit_log import AuditLog
+from launcher.run.audit_log import AuditLog
 from proxy.model import Event
 folder = Path(sys.argv[1])
 log = AuditLog(folder, "r", "default", lambda: 0.0)
@@ -125,7 +125,7 @@ WRITER = f"""
 import sys, time
 sys.path.append({str(ROOT)!r})
 from pathlib import Path
-from launcher.audit_log import AuditLog
+from launcher.run.audit_log import AuditLog
 from proxy.model import Event
 log = AuditLog(Path(sys.argv[1]), sys.argv[2], "team", time.time, 20_000)
 for number in range(100):

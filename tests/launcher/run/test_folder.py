@@ -17,7 +17,7 @@ HOLDER = f"""
 import sys, time
 sys.path.append({str(ROOT)!r})
 from pathlib import Path
-from launcher.runs import run_folder
+from launcher.run.folder import run_folder
 with run_folder(Path(sys.argv[1])) as folder:
     folder.write({{"ca.pem": "x"}})
     print(folder.path, flush=True)
