@@ -21,21 +21,22 @@ from oauth.errors import OAuthError, ProviderUnknown
 from proxy.errors import ProxyError
 from vault.errors import VaultError
 
-COMMANDS: Final = (
-    "login",
-    "logout",
-    "list",
-    "check",
-    "confirm",
-    "get",
-    "inspect",
-    "export",
-    "run",
-    "audit",
-    "doctor",
-    "vault",
-)
-"""In the order of `--help`. Each is `launcher/commands/NAME.py` with a `command` in it."""
+COMMANDS: Final = {
+    "login": "Log in to a provider and store the connection.",
+    "logout": "Revoke a connection and forget it.",
+    "list": "Show the providers and their connections.",
+    "check": "Ask the providers whether connections still work.",
+    "confirm": "Agree to a changed definition of a provider.",
+    "get": "Show a connection, never its credential.",
+    "inspect": "Print the definition of a provider.",
+    "export": "Print the access token, refreshed when due.",
+    "run": "Run a program that never holds a credential.",
+    "audit": "Show what the proxy decided about each request.",
+    "doctor": "Say what works on this machine, what does not, and what helps.",
+    "vault": "Make, back up and check the vault, and change its key.",
+}
+"""Each is `launcher/commands/NAME.py` with a `command` in it. In the order of `--help`, which shows these
+lines and imports none of them."""
 
 DISTRIBUTION: Final = "authsome-proxy"
 
@@ -67,6 +68,10 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:

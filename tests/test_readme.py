@@ -34,7 +34,7 @@ REFERENCE: Final = re.compile(r"(?s)(<!-- commands: begin [^\n]*-->\n)(.*?)(<!--
 def reference() -> str:
     """The help of every command and subcommand, as Markdown."""
     group = click.Context(commands, info_name="authsome", terminal_width=WIDTH, **commands.context_settings)
-    return "".join(f"```text\n{part}\n```\n\n" for part in helps(group, COMMANDS))
+    return "".join(f"```text\n{part}\n```\n\n" for part in helps(group, list(COMMANDS)))
 
 
 def helps(parent: click.Context, names: Sequence[str]) -> Iterator[str]:

@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from launcher.cli import COMMANDS, commands
 from launcher.run.audit_log import AuditLog
 from proxy.model import Event
 from tests.launcher.cli import PROGRAM, ROOT, Program
@@ -244,3 +246,21 @@ def test_list_does_not_import_what_only_a_run_needs() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_of_each_command_is_what_it_says_of_itself(name: str) -> None:
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    assert command.get_short_help_str(limit=100) == COMMANDS[name]
+
+
+def test_help_imports_no_command() -> None:
+    program = (
+        "import sys\nfrom launcher.cli import run_command_line\nassert run_command_line(['--help']) == 0\n"
+        "print([name for name in sys.modules if name.startswith(('launcher.commands.', 'vault.vault'))])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "['launcher.commands.invocation']"

@@ -128,7 +128,7 @@ def test_modules_in_the_working_folder_and_in_pythonpath_are_not_imported(tmp_pa
 SEAL = """
 import sys
 sys.path.append({root!r})
-import launcher.run
+import launcher.run.run
 from launcher.startup import load_everything, seal_imports
 load_everything()
 {seal}
