@@ -66,11 +66,6 @@ def confirm_command(key: ConnectionKey) -> str:
     return _command("confirm", key)
 
 
-def check_command(key: ConnectionKey) -> str:
-    """What the user types to ask the provider whether a connection still works."""
-    return _command("check", key)
-
-
 def _command(verb: str, key: ConnectionKey) -> str:
     words = ["authsome"]
     if key.profile != DEFAULT_NAME:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from launcher.actions.doctor_circuits import circuits
 from launcher.actions.finding import Finding, State
 from launcher.actions.vault_admin import described_key
 from launcher.errors import LauncherError
@@ -120,10 +119,15 @@ def libraries_finding(folders: Iterable[Path]) -> Finding:
 def _audit(app: App) -> Iterator[Finding]:
     if app.environ.get(RUN_VARIABLE):
         return
+    folder = app.settings.audit_folder
     try:
-        since = reach(app.settings.audit_folder)
-    except OSError:
-        return  # the finding about the circuits says it
+        since = reach(folder)
+    except OSError as error:
+        problem = (error.strerror or "unreadable").lower()
+        yield Finding(
+            "audit", State.WARNING, f"cannot read the audit in {folder}: {problem}", "check its permissions"
+        )
+        return
     kept = "holds nothing yet" if since is None else f"reaches back to {utc(since)}"
     yield Finding("audit", State.OK, f"{kept}; {MOST_BYTES // 1_000_000} MB are kept at most")
 
@@ -233,7 +237,6 @@ def proxy_finding(app: App) -> Finding:
 SECTIONS: Final[tuple[Callable[[App], Iterator[Finding]], ...]] = (
     _program,
     _files,
-    circuits,
     _audit,
     _network,
 )

@@ -10,21 +10,18 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, get_args
-
-from pydantic import AwareDatetime, BaseModel, Field
+from typing import Final
 
 from launcher.notices import Notices, Silent
 from launcher.run.audit_share import Entry, Share
 from launcher.run.folder import locked
 from launcher.times import utc
 from proxy.audit import DECISION_CIRCUIT, DECISION_EXPORT, DECISION_INJECT
-from proxy.model import Event, Reason
-from vault.model import ConnectionKey
+from proxy.model import Event
 
 CURRENT: Final = "audit.jsonl"
 
@@ -47,39 +44,6 @@ _HANDED_OUT: Final = tuple(
     f'"decision": "{decision}"'.encode() for decision in (DECISION_INJECT, DECISION_EXPORT, DECISION_CIRCUIT)
 )
 """One of them is in every such line, and in no other: within a text of JSON its quotes would be escaped."""
-
-KeptReason = Literal[Reason.LOGIN_NEEDED, Reason.CREDENTIAL_DEAD]
-"""Why a request was answered in the place of the provider, which was not asked."""
-
-_MARKS: Final = tuple(f'"{reason}"'.encode() for reason in get_args(KeptReason))
-"""One of them is in every line about such a request, and in hardly another: what lacks both is not parsed."""
-
-_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
-"""Times near the last that Python knows cannot all be written again."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptBack:
-    """A request that was kept from its provider."""
-
-    key: ConnectionKey
-    reason: KeptReason
-    at: float
-    """Seconds since the epoch."""
-    count: int = 1
-    """How many requests it stands for."""
-
-
-class _Line(BaseModel):
-    """A line about such a request, as far as it is read. The files could hold anything."""
-
-    time: AwareDatetime = Field(lt=_END)
-    profile: str
-    provider: str
-    connection: str
-    decision: Literal["refuse"]
-    reason: KeptReason
-    count: int = Field(default=1, ge=1)
 
 
 @dataclass(slots=True)
@@ -134,24 +98,6 @@ def read_audit(folder: Path, notices: Notices = Silent()) -> list[str]:  # noqa:
     return whole
 
 
-def read_kept_back(folder: Path, since: float) -> Iterator[KeptBack]:
-    """The requests that were kept from providers, the oldest first; `since` is in seconds since the epoch.
-
-    Costs little where the audit is large: a file that nobody has written to since is not opened.
-
-    Raises: OSError.
-    """
-    if not folder.is_dir():
-        return
-    with locked(folder / LOCK):
-        recent = [path for path in _files(folder) if path.stat().st_mtime >= since]
-        lines = [line for path in recent for line in _marked(path)]
-    for line in lines:
-        kept = _kept_back(line)
-        if kept is not None and kept.at >= since:
-            yield kept
-
-
 def answered_locally(count: int) -> str:
     """How many requests were kept from a provider, for people."""
     return f"{'1 request was' if count == 1 else f'{count} requests were'} answered locally"
@@ -171,21 +117,6 @@ def reach(folder: Path) -> float | None:
                     if (text := _whole(line)) is not None:
                         return datetime.fromisoformat(str(json.loads(text)["time"])).timestamp()
     return None
-
-
-def _marked(path: Path) -> list[bytes]:
-    with path.open("rb") as file:
-        return [line for line in file if any(mark in line for mark in _MARKS)]
-
-
-def _kept_back(text: bytes) -> KeptBack | None:
-    """None where the line is about something else, or is damaged."""
-    try:
-        line = _Line.model_validate_json(text)
-        key = ConnectionKey(line.profile, line.provider, line.connection)
-    except ValueError:  # a ValidationError is one
-        return None
-    return KeptBack(key, line.reason, line.time.timestamp(), line.count)
 
 
 def _whole(line: bytes) -> str | None:

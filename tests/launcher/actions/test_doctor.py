@@ -340,3 +340,11 @@ def test_a_system_without_any_of_it_runs_nothing_and_that_is_exit_1() -> None:
     assert works.level(Level.GUARD) is Level.LANDLOCK
     assert works.works
     assert not replace(works, findings=(Finding("home", State.PROBLEM, "x"),)).works
+
+
+def test_an_audit_that_cannot_be_read_is_a_warning(authsome: Program) -> None:
+    folder = authsome.home / "audit"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "audit.jsonl").mkdir()
+    found = [line for line in authsome("doctor").out.splitlines() if line.startswith("audit")]
+    assert any(f"cannot read the audit in {folder}" in line for line in found)

@@ -1,6 +1,5 @@
 import fcntl
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -17,16 +16,14 @@ from launcher.run.audit_log import (
     KEPT_FILES,
     USED,
     AuditLog,
-    KeptBack,
     answered_locally,
     reach,
     read_audit,
-    read_kept_back,
 )
 from launcher.run.audit_share import Limit, Share
+from launcher.text import report
 from proxy.model import Event, Reason
 from tests.launcher.cli import ROOT
-from vault.model import ConnectionKey
 
 EVENT = Event("GET", "discord.com", "/api/v10/users/@me", "inject", "discord/work", None, 200)
 
@@ -164,96 +161,6 @@ def test_a_line_waits_while_another_process_rotates(tmp_path: Path) -> None:
 
 def test_without_a_folder_there_is_nothing_to_read(tmp_path: Path) -> None:
     assert read_audit(tmp_path / "audit") == []
-    assert list(read_kept_back(tmp_path / "audit", 0.0)) == []
-
-
-LINE: Final = {
-    "time": "2027-01-15T08:00:00Z",
-    "run": "r1",
-    "profile": "team",
-    "provider": "discord",
-    "connection": "work",
-    "host": "discord.com",
-    "method": "GET",
-    "path": "/api/v10/users/@me",
-    "decision": "refuse",
-    "reason": "credential-dead",
-    "status": 403,
-}
-"""A request that was kept from its provider."""
-
-KEY: Final = ConnectionKey("team", "discord", "work")
-DEAD: Final = Reason.CREDENTIAL_DEAD
-
-
-def kept(tmp_path: Path, text: str) -> list[KeptBack]:
-    (tmp_path / CURRENT).write_text(text, encoding="utf-8", errors="surrogateescape")
-    return list(read_kept_back(tmp_path, 0.0))
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_a_request_that_was_kept_from_its_provider_is_read_as_it_was_written(
-    tmp_path: Path, reason: Reason
-) -> None:
-    log(tmp_path)(Event("GET", "discord.com", "/x", "refuse", "discord/work", reason, 403))
-    found = [(one.key, one.reason, one.at) for one in read_kept_back(tmp_path, 0.0)]
-    counts = reason in (Reason.LOGIN_NEEDED, Reason.CREDENTIAL_DEAD)
-    assert found == ([(KEY, reason, 1_800_000_000.0)] if counts else [])
-
-
-def test_what_stands_around_a_line_does_not_matter(tmp_path: Path) -> None:
-    line, torn = json.dumps(LINE), '{"reason": "login-needed"'
-    assert kept(tmp_path, f'{torn}\n{line}\n\udcff "login-needed"\n') == [
-        KeptBack(KEY, DEAD, 1_800_000_000.0)
-    ]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"time": "yesterday"},
-        {"time": "2027-01-15T08:00:00"},
-        {"time": "9999-12-31T23:59:59-12:00"},
-        {"profile": None},
-        {"profile": "../x"},
-        {"provider": None},
-        {"connection": "work\n"},
-        {"connection": "x'; rm -r ."},
-        {"decision": "inject"},
-        {"decision": "circuit"},
-        {"reason": None, "path": '/"credential-dead"'},
-        {"reason": "credential-dead; 7 requests"},
-    ],
-)
-def test_a_line_about_something_else_or_a_damaged_one_is_passed_over(
-    tmp_path: Path, wrong: dict[str, object]
-) -> None:
-    assert kept(tmp_path, json.dumps(LINE | wrong) + "\n") == []
-
-
-def test_a_line_without_a_profile_is_passed_over(tmp_path: Path) -> None:
-    assert kept(tmp_path, json.dumps({name: LINE[name] for name in LINE if name != "profile"}) + "\n") == []
-
-
-def test_the_rotated_files_are_read_too_the_oldest_first(tmp_path: Path) -> None:
-    times = iter(range(6))
-    audit = AuditLog(tmp_path, "r1", "team", lambda: float(next(times)), max_bytes=600)
-    for _ in range(6):
-        audit(Event("GET", "discord.com", "/x", "refuse", "discord/work", DEAD, 403))
-    assert len(list(tmp_path.glob("*.jsonl"))) > 1
-    assert [one.at for one in read_kept_back(tmp_path, 2.0)] == [2.0, 3.0, 4.0, 5.0]
-
-
-def test_a_file_that_nobody_has_written_to_of_late_is_not_opened(tmp_path: Path) -> None:
-    since = 1_800_000_000.0
-    older = tmp_path / "audit.1.jsonl"
-    for path in (older, tmp_path / CURRENT):
-        path.write_text(json.dumps(LINE) + "\n")
-        os.utime(path, (since, since))
-    assert len(list(read_kept_back(tmp_path, since))) == 2
-    os.utime(older, (since - 1, since - 1))
-    assert len(list(read_kept_back(tmp_path, since))) == 1
-    assert len(read_audit(tmp_path)) == 2
 
 
 DAMAGED: Final = (
@@ -278,7 +185,7 @@ def test_a_damaged_line_is_left_out_and_told_of(
     with (tmp_path / CURRENT).open("ab") as file:
         file.write(damaged + b"\n")
     audit(EVENT)
-    assert [json.loads(line)["decision"] for line in read_audit(tmp_path)] == ["inject", "inject"]
+    assert [json.loads(line)["decision"] for line in read_audit(tmp_path, report)] == ["inject", "inject"]
     assert capsys.readouterr().err == "authsome: warning: 1 damaged line of the audit left out\n"
 
 
@@ -286,7 +193,7 @@ def test_of_an_audit_without_damage_nothing_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log(tmp_path)(EVENT)
-    assert len(read_audit(tmp_path)) == 1
+    assert len(read_audit(tmp_path, report)) == 1
     assert capsys.readouterr().err == ""
 
 
@@ -349,13 +256,6 @@ def test_what_carried_a_credential_is_pushed_out_by_nothing_that_did_not(tmp_pat
     assert len([line for line in lines if line["decision"] != "pass"]) == 3
     assert sum(path.stat().st_size for path in (tmp_path / "audit").glob("*.jsonl")) < 7 * 1000
     assert stat.S_IMODE((tmp_path / "audit" / USED).stat().st_mode) == 0o600
-
-
-def test_sums_of_requests_that_were_kept_from_a_provider_are_counted(tmp_path: Path) -> None:
-    assert kept(tmp_path, json.dumps(LINE | {"count": 90}) + "\n") == [
-        KeptBack(KEY, DEAD, 1_800_000_000.0, 90)
-    ]
-    assert kept(tmp_path, json.dumps(LINE | {"count": -1}) + "\n") == []
 
 
 def test_a_sum_that_could_not_be_written_is_not_lost_and_nothing_seems_kept_meanwhile(tmp_path: Path) -> None:
