@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
-from oauth.outcome import login_command
+from oauth.outcome import log_in
 from vault.model import DEFAULT_NAME, ConnectionKey
 
 
@@ -68,10 +68,10 @@ class UnknownKey(LauncherError):
 
 def not_connected(key: ConnectionKey) -> LoginNeeded | UnknownConnection:
     """The error for a connection that does not exist; only a name that somebody chose can be a wrong one."""
-    problem, remedy = f"{key} is not connected", f"run '{login_command(key)}'"
+    problem, remedy = f"{key} is not connected", f"run {log_in(key)}"
     if key.name == DEFAULT_NAME:
         return LoginNeeded(problem, remedy)
-    return UnknownConnection(problem, f"see 'authsome list', or {remedy}")
+    return UnknownConnection(problem, f"see <list>, or {remedy}")
 
 
 class ProgramNotFound(LauncherError):

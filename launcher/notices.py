@@ -14,6 +14,9 @@ class Notices(Protocol):
     def note(self, message: str) -> None:
         """How it goes."""
 
+    def words(self, text: str) -> str:
+        """A message or hint in the words of whoever is told: what is typed, pressed or called."""
+
 
 class Silent:
     """Tells nobody."""
@@ -21,3 +24,6 @@ class Silent:
     def warning(self, message: str, hint: str = "") -> None: ...
 
     def note(self, message: str) -> None: ...
+
+    def words(self, text: str) -> str:
+        return text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from oauth.answer import read_json, read_object
-from oauth.outcome import NotUsable, Why, login_command
+from oauth.outcome import NotUsable, Why, log_in
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
 
@@ -94,7 +94,7 @@ def from_answer(
 ) -> Finding:
     """The health that the provider's answer to a credential tells of, but for when that ends."""
     if condemns(provider.auth, probed):
-        return Finding(Health.REVOKED, f"the provider answers 401 to {key}", _run(login_command(key)))
+        return Finding(Health.REVOKED, f"the provider answers 401 to {key}", _run(log_in(key)))
     if probed.status != 200:
         return Finding(
             Health.UNREACHABLE,
@@ -103,7 +103,7 @@ def from_answer(
         )
     if not _is_own(provider.auth, probed.body):
         message = f"could not check {key}: the provider's answer lacks what its provider file says it has"
-        return Finding(Health.UNREACHABLE, message, f"see 'authsome inspect {key.provider}'")
+        return Finding(Health.UNREACHABLE, message, f"see <inspect {key.provider}>")
     match provider.auth:
         case OAuth2() as auth:
             return _compared(key, auth, connection, expected, read_object(probed.body) or {})
@@ -124,7 +124,7 @@ def unless_expiring(key: ConnectionKey, finding: Finding, connection: Connection
         case OAuthTokens(refresh_token=None, expires_at=float() as end) if end - now < EXPIRING:
             if finding.health in (Health.HEALTHY, Health.UNVERIFIED):
                 message = f"{key} ends in {_hours(end - now)} and cannot be refreshed"
-                return Finding(Health.EXPIRING, message, _run(login_command(key)))
+                return Finding(Health.EXPIRING, message, _run(log_in(key)))
     return finding
 
 
@@ -165,7 +165,7 @@ def _compared(
             if expected.client_id is None
             else f"{key} belongs to another application than the client id that is stored"
         )
-        return Finding(Health.WRONG_CLIENT, message, _run(login_command(key)))
+        return Finding(Health.WRONG_CLIENT, message, _run(log_in(key)))
     if auth.check_scopes_field:
         scopes = _scopes(_at(answer, auth.check_scopes_field)) or frozenset()
         lost = [scope for scope in expected.scopes if scope not in scopes]
@@ -234,15 +234,14 @@ def _scopes(found: object) -> frozenset[str] | None:
 
 
 def _same_login(key: ConnectionKey, auth: OAuth2, connection: Connection) -> str:
-    """The command of a login that asks for the same scopes as the last one."""
-    command = login_command(key)
+    """A login that asks for the same scopes as the last one."""
     if connection.requested_scopes in ((), auth.scopes):
-        return command
-    return f"{command} --scopes {','.join(connection.requested_scopes)}"
+        return log_in(key)
+    return log_in(key, f"scopes={','.join(connection.requested_scopes)}")
 
 
 def _run(command: str) -> str:
-    return f"run '{command}'"
+    return f"run {command}"
 
 
 def _hours(seconds: float) -> str:

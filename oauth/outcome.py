@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import SecretStr
 
 from oauth.errors import ClientRefused, OAuthError
-from vault.model import DEFAULT_NAME, ConnectionKey
+from vault.model import ConnectionKey
 
 
 class Why(StrEnum):
@@ -46,7 +46,7 @@ class NotUsable:
     message: str
     hint: str
     command: str = ""
-    """The command of the hint alone, where there is one."""
+    """The action of the hint alone, where there is one."""
     body: bytes | None = None
     """For DEAD: the body of the provider's own last 401, where a client could be told the same."""
     proven: bool = False
@@ -56,52 +56,46 @@ class NotUsable:
 Outcome = FreshCredential | NotUsable
 
 
-def login_command(key: ConnectionKey) -> str:
-    """What the user types to log in to a connection again."""
-    return _command("login", key)
+def log_in(key: ConnectionKey, *inputs: str) -> str:
+    """The action that brings a connection a new credential, as messages name it: `<login KEY INPUT...>`."""
+    return f"<{' '.join(['login', _named(key), *inputs])}>"
 
 
-def confirm_command(key: ConnectionKey) -> str:
-    """What the user types to agree to a wider definition."""
-    return _command("confirm", key)
+def confirm(key: ConnectionKey) -> str:
+    """The action by which the user agrees to a wider definition, likewise."""
+    return f"<confirm {_named(key)}>"
 
 
-def _command(verb: str, key: ConnectionKey) -> str:
-    words = ["authsome"]
-    if key.profile != DEFAULT_NAME:
-        words += ["--profile", key.profile]
-    words += [verb, key.provider]
-    if key.name != DEFAULT_NAME:
-        words += ["--connection", key.name]
-    return " ".join(words)
+def _named(key: ConnectionKey) -> str:
+    return f"{key.profile}/{key.provider}/{key.name}"
 
 
 def not_connected(key: ConnectionKey) -> NotUsable:
     """Nothing is stored: never logged in, or logged out."""
-    command = login_command(key)
-    return NotUsable(Why.NOT_CONNECTED, f"{key} is not connected", f"run '{command}'", command)
+    command = log_in(key)
+    return NotUsable(Why.NOT_CONNECTED, f"{key} is not connected", f"run {command}", command)
 
 
 def login_needed(key: ConnectionKey, message: str) -> NotUsable:
     """Only the user, in a browser, can bring a new credential."""
-    command = login_command(key)
-    return NotUsable(Why.LOGIN_NEEDED, message, f"run '{command}'", command)
+    command = log_in(key)
+    return NotUsable(Why.LOGIN_NEEDED, message, f"run {command}", command)
 
 
 def dead(key: ConnectionKey, message: str, body: bytes | None = None, *, proven: bool = True) -> NotUsable:
     """The provider refused the credential for good; the user must log in, or enter another key."""
-    command = login_command(key)
-    return NotUsable(Why.DEAD, message, f"run '{command}'", command, body, proven)
+    command = log_in(key)
+    return NotUsable(Why.DEAD, message, f"run {command}", command, body, proven)
 
 
 def unconfirmed(key: ConnectionKey, ways: Sequence[str]) -> NotUsable:
     """`ways` are those in which the definition became wider (`oauth.reach`)."""
-    command = confirm_command(key)
+    command = confirm(key)
     others = f", and {len(ways) - 1} more" if len(ways) > 1 else ""
     return NotUsable(
         Why.UNCONFIRMED,
         f"{key} is not used: the definition of {key.provider} would now send {ways[0]}{others}",
-        f"if that is your doing, run '{command}'",
+        f"if that is your doing, run {command}",
         command,
     )
 
@@ -117,13 +111,13 @@ class Loss:
 def cut_off(key: ConnectionKey) -> Loss:
     """The process ends before the answer to a refresh is known."""
     message = f"the login of {key} may be lost: a refresh was cut off before the provider's answer came"
-    return Loss(message, f"if it no longer works, run '{login_command(key)}'")
+    return Loss(message, f"if it no longer works, run {log_in(key)}")
 
 
 def lost(key: ConnectionKey, why: str) -> Loss:
     """The process ends with the only copy of new tokens."""
     message = f"the login of {key} is lost: the provider has replaced its tokens, which could not be stored"
-    return Loss(f"{message}: {why}", f"run '{login_command(key)}'")
+    return Loss(f"{message}: {why}", f"run {log_in(key)}")
 
 
 def aside(key: ConnectionKey, why: str, hint: str) -> Loss:
@@ -135,7 +129,7 @@ def aside(key: ConnectionKey, why: str, hint: str) -> Loss:
 def refused(key: ConnectionKey) -> Loss:
     """The provider refused the refresh token while the process ran."""
     message = f"the login of {key} is lost: the provider refused its refresh token"
-    return Loss(message, f"run '{login_command(key)}'")
+    return Loss(message, f"run {log_in(key)}")
 
 
 def vouched(key: ConnectionKey) -> NotUsable:
@@ -148,6 +142,6 @@ def refresh_failed(key: ConnectionKey, error: OAuthError) -> NotUsable:
     """A refresh that says nothing about the refresh token itself."""
     message = f"could not refresh {key}: {error}"
     if isinstance(error, ClientRefused):
-        command = f"{login_command(key)} --new-application"
-        return NotUsable(Why.LOGIN_NEEDED, message, f"run '{command}'", command)
+        command = log_in(key, "new_application")
+        return NotUsable(Why.LOGIN_NEEDED, message, f"run {command}", command)
     return NotUsable(Why.UNAVAILABLE, message, error.hint)

@@ -241,7 +241,7 @@ def parse_provider(text: bytes, source: str) -> Provider:
         # A misspelt key also shows as a missing one; the misspelling is what the reader can correct.
         worst = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         raise ProviderInvalid(
-            f"{source}: {_problem(worst)}", "compare with the output of 'authsome inspect discord'"
+            f"{source}: {_problem(worst)}", "compare with the output of <inspect discord>"
         ) from None
 
 

@@ -143,7 +143,7 @@ def _read(path: Path, uid: int) -> bytes | None:
     if len(text) > MAX_FILE:
         raise ProviderInvalid(
             f"{path}: is larger than {MAX_FILE} bytes",
-            "compare with the output of 'authsome inspect discord'",
+            "compare with the output of <inspect discord>",
         )
     return text
 

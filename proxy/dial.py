@@ -122,10 +122,19 @@ class Dialer:
     """The `http://` URL of the upstream proxy for a host and port, or None to connect directly."""
     is_named: Callable[[str, int], bool] = _nothing_named
     """Whether the user named the host to connect to, be it the given one. Another one was always named."""
+    words: Callable[[str], str] = str
+    """Makes of a hint what the child is told."""
     lookups: Lookups = field(default_factory=Lookups)
 
     async def dial(self, origin: Origin) -> Streams:
         """Connect. Raises: DialFailed, with a message that names the address."""
+        try:
+            return await self._dial(origin)
+        except DialFailed as error:
+            error.hint = self.words(error.hint)
+            raise
+
+    async def _dial(self, origin: Origin) -> Streams:
         host, port = self.address_of(origin.host, origin.port)
         named = host != origin.host or self.is_named(origin.host, origin.port)
         try:
@@ -182,7 +191,7 @@ def _not_own(host: str, port: int, addresses: Sequence[str]) -> list[str]:
 def _own(host: str, port: int) -> DialFailed:
     return DialFailed(
         f"{host} is an address of this machine or its network's own, which is not dialled for a program",
-        f"name it with --connect-to {host}:{port}:ADDRESS:PORT if it is meant",
+        f"name it with <set connect_to> {host}:{port}:ADDRESS:PORT if it is meant",
     )
 
 

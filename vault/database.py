@@ -73,7 +73,7 @@ def require_private_database(path: Path) -> None:
         # SQLite would make a new database of it, and take away the journal beside it.
         raise StorageDamaged(
             f"cannot use {path}: it is empty, so what was in it is lost",
-            "restore a backup with --force, or move it away to begin anew",
+            "restore a backup with <set force>, or move it away to begin anew",
         )
 
 
@@ -218,7 +218,7 @@ def read_copy(path: Path) -> list[Row]:
     """
     if path.with_name(f"{path.name}-wal").exists():
         raise StorageUnavailable(
-            f"cannot use {path}: it is a vault in use, not a backup", "make one with 'authsome vault backup'"
+            f"cannot use {path}: it is a vault in use, not a backup", "make one with <vault backup>"
         )
     with closing(connect(path, 0, "mode=ro&immutable=1")) as copy:
         if not is_ready(copy, path) or pragma_text(copy, "quick_check") != "ok":

@@ -45,8 +45,8 @@ _SQLITE: Final = {
 }
 
 _DAMAGED: Final = {
-    sqlite3.SQLITE_NOTADB: ("it is not a vault", "move it away, or restore a backup with --force"),
-    sqlite3.SQLITE_CORRUPT: ("its file is damaged", "restore a backup with --force, or move it away"),
+    sqlite3.SQLITE_NOTADB: ("it is not a vault", "move it away, or restore a backup with <set force>"),
+    sqlite3.SQLITE_CORRUPT: ("its file is damaged", "restore a backup with <set force>, or move it away"),
 }
 
 

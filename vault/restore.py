@@ -100,7 +100,7 @@ def _rewrite(
         present = storage.everything()
         if present and not force:
             raise AlreadyThere(
-                f"there is a vault in {vault_file.parent}", "replace it with --force; it is kept beside"
+                f"there is a vault in {vault_file.parent}", "replace it with <set force>; it is kept beside"
             )
         with suppress(VaultError):
             # What a change that was cut off has left may be the key of the vault that is kept aside.

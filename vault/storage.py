@@ -174,7 +174,7 @@ class SqliteStorage:
             self._pair.close(as_they_are=True)
             raise StorageDamaged(
                 f"cannot use {path}: its last writes cannot be read, as {journal} is damaged",
-                f"restore a backup with --force, or move {journal.name} away to go on without them",
+                f"restore a backup with <set force>, or move {journal.name} away to go on without them",
             )
 
     def get(self, record: RecordId) -> StoredRecord | None:

@@ -32,10 +32,10 @@ def forget(app: App, provider: str) -> None:
     """Forget it; the next login asks for another. Raises: UnknownConnection, VaultError."""
     profile = app.settings.profile
     if not app.has_vault or not app.vault.delete_client(profile, provider):
-        raise UnknownConnection(f"no application is stored for {provider}", "see 'authsome list'")
+        raise UnknownConnection(f"no application is stored for {provider}", "see <list>")
     app.notices.note(f"the application of {provider} is forgotten on this machine")
     if left := [str(key) for key, _ in app.vault.connections(profile) if key.provider == provider]:
         app.notices.warning(
             f"without it these can be neither refreshed nor revoked: {', '.join(left)}",
-            f"run 'authsome login {provider}'",
+            f"run <login {provider}>",
         )

@@ -46,8 +46,8 @@ def selected(
     if provider is not None and not everything:
         raise not_connected(ConnectionKey(profile, provider, name or DEFAULT_NAME))
     if name is not None:
-        raise UnknownConnection(f"no provider has a connection {name!r}", "see 'authsome list'")
-    raise LoginNeeded("there is no connection to check", "see 'authsome list'")
+        raise UnknownConnection(f"no provider has a connection {name!r}", "see <list>")
+    raise LoginNeeded("there is no connection to check", "see <list>")
 
 
 def check(app: App, keys: Sequence[ConnectionKey]) -> list[Checkup]:

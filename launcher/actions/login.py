@@ -20,8 +20,8 @@ from launcher.notices import Notices
 from launcher.setup.app import App
 from launcher.setup.consent import require_confirmed
 from oauth.errors import ClientRefused
-from oauth.login.flows import NEW_APPLICATION, LoginResult, browser_login, key_login
-from oauth.outcome import login_command
+from oauth.login.flows import LoginResult, browser_login, key_login
+from oauth.outcome import log_in
 from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.errors import Conflict, LockTimeout, RecordDamaged
@@ -30,7 +30,7 @@ from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthToke
 LOGIN_LOCK_SECONDS: Final = 5.0
 """How long a new login waits for another process that is busy with the connection."""
 
-_ASKED: Final = {"--client-secret-file": "Client secret", "--key-file": "API key"}
+_ASKED: Final = {"<set client_secret_file>": "Client secret", "<set key_file>": "API key"}
 
 MAX_SECRET: Final = 16384
 """Characters of a client secret or key; more is a wrong file."""
@@ -57,7 +57,7 @@ def login(app: App, given: LoginInput) -> None:
     auth = provider.auth
     match auth:
         case OAuth2():
-            _refuse(given.key, {"--key-file": given.key_file})
+            _refuse(given.key, {"<set key_file>": given.key_file})
             client, scopes = _client(auth, given), _scopes(auth, given.scopes, app.notices)
             # Opened before anybody goes through a login: a vault that is refused must not waste it.
             _require_confirmed(app, given.key, provider)
@@ -66,10 +66,10 @@ def login(app: App, given: LoginInput) -> None:
             with opening(app.settings.home, wanted=given.browser) as open_browser:
                 asyncio.run(_browser_login(app, given, auth, client, scopes, open_browser, keep=stored))
         case StaticKey():
-            names = {"--client-id": given.client_id, "--client-secret-file": given.client_secret_file}
-            names["--new-application"] = "" if given.new_application else None
-            _refuse(given.key, {**names, "--scopes": given.scopes})
-            value = _secret(given.key_file, "--key-file") if given.key_file else None
+            names = {"<set client_id>": given.client_id, "<set client_secret_file>": given.client_secret_file}
+            names["<set new_application>"] = "" if given.new_application else None
+            _refuse(given.key, {**names, "<set scopes>": given.scopes})
+            value = _secret(given.key_file, "<set key_file>") if given.key_file else None
             _require_confirmed(app, given.key, provider)
             with opening(app.settings.home, wanted=given.browser) as open_browser:
                 asyncio.run(_key_login(app, given, provider, value, open_browser))
@@ -200,7 +200,8 @@ async def _browser_login(
                 announce=app.notices.note,
                 on_client=entered,
                 on_login=store,
-                command=login_command(given.key) + (NEW_APPLICATION if given.new_application else ""),
+                command=log_in(given.key, *(["new_application"] if given.new_application else [])),
+                words=app.notices.words,
                 timeout=given.timeout,
             )
 
@@ -220,7 +221,8 @@ async def _key_login(
         open_browser=open_browser,
         announce=app.notices.note,
         on_login=lambda connection: _finish(app, given.key, provider, connection),
-        command=login_command(given.key),
+        command=log_in(given.key),
+        words=app.notices.words,
         timeout=given.timeout,
     )
 
@@ -229,16 +231,16 @@ def _client(auth: OAuth2, given: LoginInput) -> ClientRegistration | None:
     if given.client_id is None and given.client_secret_file is None:
         return None
     if given.new_application:
-        raise UsageProblem("--new-application asks for what --client-id gives", "give one of them")
+        raise UsageProblem("<set new_application> asks for what <set client_id> gives", "give one of them")
     if given.client_id is None:
-        raise UsageProblem("--client-secret-file is given without --client-id", "give both")
+        raise UsageProblem("<set client_secret_file> is given without <set client_id>", "give both")
     if given.client_secret_file is None and auth.client_auth != "none":
         raise UsageProblem(
-            "--client-id is given without --client-secret-file", "give both; '-' reads standard input"
+            "<set client_id> is given without <set client_secret_file>", "give both; '-' reads standard input"
         )
     if not given.client_id.isascii() or not given.client_id.isprintable() or not given.client_id.strip():
-        raise UsageProblem("--client-id is not a client id", "copy it anew from the provider")
-    secret = given.client_secret_file and _secret(given.client_secret_file, "--client-secret-file")
+        raise UsageProblem("<set client_id> is not a client id", "copy it anew from the provider")
+    secret = given.client_secret_file and _secret(given.client_secret_file, "<set client_secret_file>")
     return ClientRegistration(client_id=given.client_id.strip(), client_secret=secret or None)
 
 
@@ -270,9 +272,9 @@ def _scopes(auth: OAuth2, text: str | None, notices: Notices) -> tuple[str, ...]
     try:
         scopes = auth.scopes if text is None else parse_scopes(text)
     except ValueError as error:
-        raise UsageProblem(f"--scopes: {error}", "give scopes separated by commas") from None
+        raise UsageProblem(f"<set scopes>: {error}", "give scopes separated by commas") from None
     if text is not None and not scopes:
-        raise UsageProblem("--scopes names no scope", "give scopes separated by commas")
+        raise UsageProblem("<set scopes> names no scope", "give scopes separated by commas")
     for line in scope_warnings(auth, scopes):
         notices.warning(line)
     return scopes
@@ -282,9 +284,7 @@ def _refuse(key: ConnectionKey, options: dict[str, str | None]) -> None:
     """Refuse options that the provider's way of logging in has no use for: a secret must not be dropped."""
     for option, value in options.items():
         if value is not None:
-            raise UsageProblem(
-                f"{option} means nothing for {key.provider}", f"see 'authsome inspect {key.provider}'"
-            )
+            raise UsageProblem(f"{option} means nothing for {key.provider}", f"see <inspect {key.provider}>")
 
 
 def _finish(app: App, key: ConnectionKey, provider: Provider, connection: Connection) -> None:

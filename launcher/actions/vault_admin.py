@@ -43,14 +43,15 @@ class NewKeyInput:
         """The source that is meant, if any. Raises: UsageProblem."""
         wanted = Source(self.source) if self.source else None
         for option, number, source in (
-            ("--passphrase-fd", self.passphrase_fd, Source.PASSPHRASE),
-            ("--key-fd", self.key_fd, Source.DESCRIPTOR),
+            ("<set passphrase_fd>", self.passphrase_fd, Source.PASSPHRASE),
+            ("<set key_fd>", self.key_fd, Source.DESCRIPTOR),
         ):
             if number is not None:
                 require_open(number, option)
                 if wanted not in (None, source):
                     raise UsageProblem(
-                        f"{option} does not go with --key-source {wanted}", f"use --key-source {source}"
+                        f"{option} does not go with <set key_source> {wanted}",
+                        f"use <set key_source> {source}",
                     )
                 wanted = source
         return wanted
@@ -69,7 +70,7 @@ def make_vault(app: App, given: NewKeyInput) -> Slot:
         if not create_vault(storage, source, os.urandom, app.now):
             raise AlreadyThere(
                 f"there is a vault in {app.settings.home}",
-                "change its key with 'authsome vault rekey', or set AUTHSOME_HOME to another folder",
+                "change its key with <vault rekey>, or set AUTHSOME_HOME to another folder",
             )
         return stored_slot(storage)
 
@@ -103,11 +104,11 @@ def forget_kept(app: App, name: str) -> None:
         slot = stored_slot(storage)
         if name == slot.key_id:
             raise LauncherError(
-                f"{name} is the present key of the vault", "change it first, with 'authsome vault rekey'"
+                f"{name} is the present key of the vault", "change it first, with <vault rekey>"
             )
         app.key_sources.settle(slot)
         if not app.key_sources.forget(name, slot):
-            raise UnknownKey(f"no key {name} is kept", "see 'authsome vault key'")
+            raise UnknownKey(f"no key {name} is kept", "see <vault key>")
 
 
 def kept_keys(app: App) -> dict[str, str]:
@@ -161,7 +162,7 @@ def _storage(app: App) -> SqliteStorage:
 def _require_vault(app: App) -> None:
     if not app.has_vault:
         raise KeyUnavailable(
-            f"there is no vault in {app.settings.home}", "make one with 'authsome vault init', or log in"
+            f"there is no vault in {app.settings.home}", "make one with <vault init>, or log in"
         )
 
 
@@ -182,7 +183,7 @@ def _details(app: App, slot: Slot) -> str:
 def _old_key(app: App, slot: Slot) -> str:
     """What becomes of the key that `slot` names when another takes its place."""
     name = slot.key_id
-    removal = f"'authsome vault forget-key {name}' removes it"
+    removal = f"<vault forget-key {name}> removes it"
     match slot.origin:
         case FromFile():
             place = app.key_sources.kept_in(slot)

@@ -59,8 +59,8 @@ def _member(checkup: Checkup) -> dict[str, str | None]:
         "provider": checkup.key.provider,
         "connection": checkup.key.name,
         "health": checkup.finding.health,
-        "message": checkup.finding.message or None,
-        "hint": checkup.finding.hint or None,
+        "message": report.words(checkup.finding.message) or None,
+        "hint": report.words(checkup.finding.hint) or None,
         "checked_at": utc(checkup.at),
     }
 

@@ -49,7 +49,9 @@ def explain(step: Step, number: int, host: Host) -> Cause:
     """The likeliest cause of a failed step."""
     refused = number in _REFUSED
     if step is Step.SYSTEM:
-        return Cause("this system has none of the means", "use Linux, or give --no-sandbox to run without")
+        return Cause(
+            "this system has none of the means", "use Linux, or give <set no_sandbox> to run without"
+        )
     if host.apparmor_restricts and refused and step in _IN_NAMESPACE:
         return Cause(
             "AppArmor lets programs make user namespaces but not use them, as Ubuntu 23.10 and newer do",
@@ -65,10 +67,10 @@ def explain(step: Step, number: int, host: Host) -> Cause:
     if step is Step.OVERLAY:
         return Cause(
             "the kernel is older than 5.11, or something is mounted below the home folder",
-            "give --home ro",
+            "give <set home> ro",
         )
     if step is Step.READ_ONLY and number == errno.ENOSYS:
-        return Cause("the kernel is older than 5.12", "use a newer kernel, or run without --sandbox")
+        return Cause("the kernel is older than 5.12", "use a newer kernel, or run without <set sandbox>")
     if step is Step.SCOPE and number in (errno.ENOSYS, errno.EOPNOTSUPP):
         return Cause(
             "the kernel's Landlock is too old, or not enabled",
@@ -88,7 +90,7 @@ def explain(step: Step, number: int, host: Host) -> Cause:
         return Cause("the kernel has no filters of system calls", "use a kernel with CONFIG_SECCOMP_FILTER")
     if step is Step.FOLDER:
         return Cause("the working folder cannot be entered after the set-up", "change to another folder")
-    return Cause("the system refused it", "run 'authsome doctor' to see what works here")
+    return Cause("the system refused it", "run <doctor> to see what works here")
 
 
 def _no_namespaces(number: int, host: Host) -> Cause:

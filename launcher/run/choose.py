@@ -61,7 +61,7 @@ def _parsed(profile: str, connections: Sequence[str]) -> tuple[list[ConnectionKe
         pair = _pair(text)
         if pair is None:
             raise UsageProblem(
-                f"--connection {text!r} is not NAME or PROVIDER/NAME", "for example discord/work"
+                f"<set connection> {text!r} is not NAME or PROVIDER/NAME", "for example discord/work"
             )
         provider, name = pair
         if provider:
@@ -75,11 +75,11 @@ def _everywhere(present: Sequence[ConnectionKey], names: Sequence[str]) -> list[
     found = [key for name in names for key in present if key.name == name]
     for name in names:
         if name not in {key.name for key in found}:
-            raise UnknownConnection(f"no provider has a connection {name!r}", "see 'authsome list'")
+            raise UnknownConnection(f"no provider has a connection {name!r}", "see <list>")
     return found
 
 
 def _advice(present: Sequence[ConnectionKey]) -> str:
     if present:
-        return f"name one, for example --connection {present[0]}"
-    return "run 'authsome login discord', or see 'authsome list' for other providers"
+        return f"name one, for example <set connection> {present[0]}"
+    return "run <login discord>, or see <list> for other providers"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 from pydantic import SecretStr
@@ -15,19 +15,23 @@ from vault.model import ConnectionKey
 class KeeperSource:
     """Credentials of the connections of one run, by the name that the rules give them."""
 
-    def __init__(self, keeper: Keeper, keys: Sequence[ConnectionKey]) -> None:
+    def __init__(
+        self, keeper: Keeper, keys: Sequence[ConnectionKey], words: Callable[[str], str] = str
+    ) -> None:
+        """`words` makes of a message what the child is told."""
         self._keeper = keeper
+        self._words = words
         self._keys: Mapping[str, ConnectionKey] = {str(key): key for key in keys}
         self._version: int | None = None
         self._stored: tuple[SecretStr, ...] = ()
 
     async def fresh(self, connection: str) -> Fresh | Unavailable:
         """The credential of a connection of this run."""
-        return _answer(await self._keeper.fresh(self._keys[connection]))
+        return self._answer(await self._keeper.fresh(self._keys[connection]))
 
     async def fresh_once(self, connection: str) -> Fresh | Unavailable:
         """The same for a request that cannot be sent again."""
-        return _answer(await self._keeper.fresh_once(self._keys[connection]))
+        return self._answer(await self._keeper.fresh_once(self._keys[connection]))
 
     def ended(self, connection: str, generation: int) -> None:
         """Such a request has been answered, or never will be."""
@@ -52,20 +56,19 @@ class KeeperSource:
 
     async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
         """A credential to replay a request with that was answered 401; or why there is none."""
-        return _answer(await self._keeper.recovered(self._keys[connection], generation, body))
+        return self._answer(await self._keeper.recovered(self._keys[connection], generation, body))
 
-
-def _answer(outcome: Outcome) -> Fresh | Unavailable:
-    match outcome:
-        case FreshCredential(value=value, generation=generation):
-            return Fresh(value, generation)
-        case NotUsable(why=Why.DEAD, message=message, command=command, body=body, proven=proven):
-            reason = Reason.LOGIN_NEEDED if proven or body is None else Reason.CREDENTIAL_DEAD
-            return Unavailable(reason, message, command, body)
-        case NotUsable(why=why, message=message, hint=hint, command=command):
-            return Unavailable(_reason(why), message, command or hint)
-        case _:
-            assert_never(outcome)
+    def _answer(self, outcome: Outcome) -> Fresh | Unavailable:
+        match outcome:
+            case FreshCredential(value=value, generation=generation):
+                return Fresh(value, generation)
+            case NotUsable(why=Why.DEAD, message=message, command=command, body=body, proven=proven):
+                reason = Reason.LOGIN_NEEDED if proven or body is None else Reason.CREDENTIAL_DEAD
+                return Unavailable(reason, self._words(message), self._words(command), body)
+            case NotUsable(why=why, message=message, hint=hint, command=command):
+                return Unavailable(_reason(why), self._words(message), self._words(command or hint))
+            case _:
+                assert_never(outcome)
 
 
 def _reason(why: Why) -> Reason:

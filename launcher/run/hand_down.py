@@ -42,12 +42,12 @@ def hand_down(
     for name in wanted.kept:
         if not name or "=" in name:
             raise UsageProblem(
-                f"--keep-env {name!r} is not the name of a variable",
+                f"<set keep_env> {name!r} is not the name of a variable",
                 "give the name alone, such as GITHUB_TOKEN",
             )
         if is_ours(name, credentials):
             raise UsageProblem(
-                f"--keep-env {name} cannot be given: a run sets {name} itself, or takes it out",
+                f"<set keep_env> {name} cannot be given: a run sets {name} itself, or takes it out",
                 "leave it out",
             )
     secrets = {name for provider in providers for name in provider.env.secrets}
@@ -63,7 +63,7 @@ def _tell(judged: Judged, wanted: Wanted, notices: Notices) -> None:
     held = [name for name in judged.managed if name in wanted.kept]
     if held:  # what is kept is taken out for one reason alone
         notices.warning(
-            f"not passed on in spite of --keep-env: {', '.join(held)}",
+            f"not passed on in spite of <set keep_env>: {', '.join(held)}",
             "it holds something of your vault, which goes to no program",
         )
     taken = {
@@ -73,10 +73,10 @@ def _tell(judged: Judged, wanted: Wanted, notices: Notices) -> None:
     }
     told = [f"{what} ({', '.join(names)})" for what, names in taken.items() if names]
     if told:
-        notices.note(f"not passed on to the program: {'; '.join(told)}; --keep-env NAME passes one on")
+        notices.note(f"not passed on to the program: {'; '.join(told)}; <set keep_env> NAME passes one on")
     if judged.others and not clean:
         names = ", ".join(judged.others)
         notices.warning(
             f"the program gets what may be secrets: {names}; "
-            "--clean-env takes them out, --keep-env NAME says that one is meant"
+            "<set clean_env> takes them out, <set keep_env> NAME says that one is meant"
         )

@@ -22,7 +22,7 @@ from launcher.isolation.syscalls import unavailable
 from launcher.notices import Notices
 from launcher.setup.settings import Settings, usual_home
 
-WITHOUT: Final = "give --no-sandbox to run without isolation"
+WITHOUT: Final = "give <set no_sandbox> to run without isolation"
 
 _DIFFERENT: Final = {
     Level.GUARD_HOST_PROC: "the names of other processes stay visible",
@@ -99,7 +99,7 @@ def isolated_child(
         notices.warning(
             f"the program can reach your daemons' abstract sockets, such as {facts.abstract[0]}: "
             "the kernel cannot fence them off",
-            "give --sandbox, or use Linux from 6.12 on with Landlock",
+            "give <set sandbox>, or use Linux from 6.12 on with Landlock",
         )
     if given.sandbox:
         _tell_lost(facts, wishes, notices)
@@ -116,7 +116,7 @@ def _require_kept(facts: Facts, wishes: Wishes) -> None:
     for path in wishes.writable:
         if reason := why_lost(path, facts):
             raise UsageProblem(
-                f"--rw {path}: what is written there cannot be kept, as {reason}",
+                f"<set writable> {path}: what is written there cannot be kept, as {reason}",
                 "name a folder inside of it",
             )
 
@@ -128,7 +128,7 @@ def _tell_lost(facts: Facts, wishes: Wishes, notices: Notices) -> None:
     if reason and not any(Path(path).is_relative_to(folder) for path in wishes.writable):
         notices.warning(
             f"what the program writes in {folder} will not be kept, as {reason}",
-            "change to a project's folder, or give --rw FOLDER for what is to stay",
+            "change to a project's folder, or give <set writable> FOLDER for what is to stay",
         )
 
 
@@ -164,15 +164,21 @@ def _unprotected(closing: Sequence[int]) -> Isolated[Child]:
 
 def _wishes(given: IsolationInput) -> Wishes:
     if given.sandbox and given.no_sandbox:
-        raise UsageProblem("--sandbox and --no-sandbox exclude each other", "give one of them")
-    only_sandbox = {"--rw": given.writable, "--allow-port": given.ports, "--home": given.home != "overlay"}
+        raise UsageProblem("<set sandbox> and <set no_sandbox> exclude each other", "give one of them")
+    only_sandbox = {
+        "<set writable>": given.writable,
+        "<set ports>": given.ports,
+        "<set home>": given.home != "overlay",
+    }
     for option, value in only_sandbox.items():
         if value and not given.sandbox:
-            raise UsageProblem(f"{option} goes with --sandbox", f"add --sandbox, or leave {option} out")
+            raise UsageProblem(
+                f"{option} goes with <set sandbox>", f"add <set sandbox>, or leave {option} out"
+            )
     if given.sockets and given.no_sandbox:
-        raise UsageProblem("--allow-socket goes with isolation", "without it every socket can be used")
+        raise UsageProblem("<set sockets> goes with isolation", "without it every socket can be used")
     return Wishes(
-        writable=tuple(_existing(path, "--rw") for path in given.writable),
+        writable=tuple(_existing(path, "<set writable>") for path in given.writable),
         sockets=tuple(map(_socket, given.sockets)),
         ports=_ports(given.ports),
         home=HomeMode(given.home),
@@ -187,9 +193,9 @@ def _existing(path: str, option: str) -> str:
 
 
 def _socket(path: str) -> str:
-    found = _existing(path, "--allow-socket")
+    found = _existing(path, "<set sockets>")
     if not Path(found).is_socket():
-        raise UsageProblem(f"--allow-socket {path!r} is not a socket", "name the socket's own path")
+        raise UsageProblem(f"<set sockets> {path!r} is not a socket", "name the socket's own path")
     return found
 
 
@@ -197,12 +203,12 @@ def _ports(ports: Sequence[int]) -> tuple[int, ...]:
     wanted = tuple(dict.fromkeys(ports))
     if len(wanted) > MAX_PORTS:
         raise UsageProblem(
-            f"--allow-port stands for {len(wanted)} ports, and {MAX_PORTS} is the most", "name fewer"
+            f"<set ports> stands for {len(wanted)} ports, and {MAX_PORTS} is the most", "name fewer"
         )
     for port in wanted:
         if port in CAPTURED_PORTS:
             raise UsageProblem(
-                f"--allow-port {port} cannot be given: the sandbox listens there itself",
+                f"<set ports> {port} cannot be given: the sandbox listens there itself",
                 "let the service listen on another port",
             )
     return wanted

@@ -29,7 +29,7 @@ def rules_for(
             if place in rules:
                 raise UsageProblem(
                     f"{rules[place].connection} and {rule.connection} both go to {rule.origin}",
-                    "choose one of them with --connection, or start two runs",
+                    "choose one of them with <set connection>, or start two runs",
                 )
             rules[place] = rule
     return tuple(rules.values())

@@ -35,7 +35,7 @@ from launcher.setup.trust import joined, read_certificates
 from launcher.startup import seal_imports
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.keeper.circuit import CircuitState
-from oauth.outcome import login_command
+from oauth.outcome import log_in
 from oauth.provider import Provider
 from oauth.registry import Registered
 from proxy.audit import DECISION_CIRCUIT
@@ -115,10 +115,10 @@ async def _serve(
             keeper.keep_fresh(plan.keys),
             running_proxy(
                 rules=plan.rules,
-                source=KeeperSource(keeper, plan.keys),
+                source=KeeperSource(keeper, plan.keys, app.notices.words),
                 audit=audit,
                 roots=app.roots,
-                dialer=Dialer(routes.address_of, routes.proxy_of, routes.is_named),
+                dialer=Dialer(routes.address_of, routes.proxy_of, routes.is_named, app.notices.words),
                 resend=resend_over(http),
             ) as proxy,
             gateway(isolated.listeners, _captured(proxy)),
@@ -203,9 +203,7 @@ def _plan(app: App, given: RunInput) -> _Plan:
             raise record
         require_confirmed(key, record.value, app.registry.get(key.provider).provider)
         if record.value.current_status(app.now()) is Status.EXPIRED:
-            app.notices.warning(
-                f"{key} has expired: its requests will be refused", f"run '{login_command(key)}'"
-            )
+            app.notices.warning(f"{key} has expired: its requests will be refused", f"run {log_in(key)}")
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
     known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
     known += providers.values()
@@ -235,7 +233,7 @@ def _secrets(
 
 
 def _limits(given: RunInput) -> list[tuple[Permit, ...]]:
-    return [permits(given.allow, "--allow"), (READ_ONLY,) if given.read_only else ()]
+    return [permits(given.allow, "<set allow>"), (READ_ONLY,) if given.read_only else ()]
 
 
 def _is_usable(

@@ -94,9 +94,7 @@ class App:
         """Raises: LauncherError inside of a run, unless it is one that hides nothing; UsageProblem."""
         self._require_folder()
         if self.environ.get(RUN_VARIABLE) and not self.settings.vault_file.exists():
-            raise LauncherError(
-                "this is inside of a run, which has no vault", "call this outside of 'authsome run'"
-            )
+            raise LauncherError("this is inside of a run, which has no vault", "call this outside of <run>")
 
     def _require_folder(self) -> None:
         home = self.settings.home

@@ -93,7 +93,7 @@ class KeySources:
                 return passphrase(passphrase_fd)
             case Source.DESCRIPTOR:
                 if key_fd is None:
-                    raise UsageProblem("the new key is missing", "give it with --key-fd")
+                    raise UsageProblem("the new key is missing", "give it with <set key_fd>")
                 return KeyDescriptor(key_fd, _given_key)
             case _:
                 assert_never(source)

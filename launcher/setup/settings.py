@@ -122,7 +122,7 @@ def read_settings(
             "use lower-case letters, digits, '.', '_' and '-'",
         )
     from_environ = [entry for entry in environ.get(CONNECT_TO_VARIABLE, "").split(",") if entry.strip()]
-    entries = [parse_connect_to(entry, "--connect-to") for entry in connect_to]
+    entries = [parse_connect_to(entry, "<set connect_to>") for entry in connect_to]
     entries += [parse_connect_to(entry.strip(), CONNECT_TO_VARIABLE) for entry in from_environ]
     return Settings(
         home=absolute(environ.get(HOME_VARIABLE) or str(usual_home(user_home))),
@@ -164,7 +164,7 @@ def parse_connect_to(text: str, source: str) -> ConnectTo:
     ):
         raise UsageProblem(
             f"{source} {text!r} is not HOST:PORT:HOST2:PORT2",
-            "for example --connect-to discord.com:443:127.0.0.1:8443, an IPv6 address in brackets",
+            "for example <set connect_to> discord.com:443:127.0.0.1:8443, an IPv6 address in brackets",
         )
     return ConnectTo(_comparable(match["host"]), ports[0], match["to_host"].strip("[]"), ports[1])
 

@@ -12,6 +12,7 @@ from launcher.isolation.causes import explain
 from launcher.isolation.model import Level
 from launcher.isolation.outside.probe import Fails, Probe, Works, read_host
 from launcher.text.render import printable, table
+from launcher.text.words import words
 
 COMMANDS: Final = {"authsome run": Level.GUARD, "authsome run --sandbox": Level.SANDBOX}
 """The level that each wants."""
@@ -20,13 +21,13 @@ COMMANDS: Final = {"authsome run": Level.GUARD, "authsome run --sandbox": Level.
 def as_tables(diagnosis: Diagnosis) -> str:
     """For people: three tables, and below each why and what to do."""
     commands = [(name, diagnosis.level(wanted) or "refused") for name, wanted in COMMANDS.items()]
-    checks = [(found.name, found.state, found.text) for found in diagnosis.findings]
+    checks = [(found.name, found.state, words(found.text)) for found in diagnosis.findings]
     parts = [
         table(("LEVEL", "STATE", "STEP"), [_row(probe) for probe in diagnosis.probes]),
         *_reasons(diagnosis.probes),
         table(("COMMAND", "LEVEL HERE"), commands),
         table(("CHECK", "STATE", "FOUND"), checks),
-        *(printable(f"{found.name}: {found.remedy}") for found in diagnosis.findings if found.remedy),
+        *(printable(f"{found.name}: {words(found.remedy)}") for found in diagnosis.findings if found.remedy),
     ]
     return "\n\n".join(parts)
 
@@ -34,7 +35,12 @@ def as_tables(diagnosis: Diagnosis) -> str:
 def as_json_text(diagnosis: Diagnosis) -> str:
     """For programs: the same."""
     checks = [
-        {"name": found.name, "state": found.state, "text": found.text, "remedy": found.remedy or None}
+        {
+            "name": found.name,
+            "state": found.state,
+            "text": words(found.text),
+            "remedy": words(found.remedy) or None,
+        }
         for found in diagnosis.findings
     ]
     commands = {name: diagnosis.level(wanted) for name, wanted in COMMANDS.items()}
@@ -55,8 +61,8 @@ def _member(probe: Probe) -> dict[str, object]:
         case Works(level, missing):
             return {"level": level, "works": True, "missing": list(missing)}
         case Fails(level, step, number, cause):
-            remedy = None if _is_circular(cause.remedy) else cause.remedy
-            why = {"step": step, "errno": number, "cause": cause.text, "remedy": remedy}
+            remedy = None if _is_circular(cause.remedy) else words(cause.remedy)
+            why = {"step": step, "errno": number, "cause": words(cause.text), "remedy": remedy}
             return {"level": level, "works": False, **why}
 
 
@@ -79,9 +85,9 @@ def _reasons(probes: tuple[Probe, ...]) -> Iterator[str]:
         lines = [f"{', '.join(levels)}: {text}"]
         if not _is_circular(remedy):
             lines.append(f"  remedy: {remedy}")
-        yield "\n".join(map(printable, lines))
+        yield "\n".join(printable(words(line)) for line in lines)
 
 
 def _is_circular(remedy: str) -> bool:
     """What `run` advises where it has nothing better is this very command."""
-    return "'authsome doctor'" in remedy
+    return "<doctor>" in remedy

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-from launcher.setup.settings import PROGRAM
 from launcher.text.render import printable
+from launcher.text.words import PROGRAM, words
+
+__all__ = ["error", "note", "warning", "words"]
 
 
 def error(message: str, hint: str = "") -> None:
@@ -25,9 +27,9 @@ def note(message: str) -> None:
 
 
 def _lines(kind: str, message: str, hint: str) -> None:
-    lines = [f"{PROGRAM}: {kind}{printable(message)}"]
+    lines = [f"{PROGRAM}: {kind}{printable(words(message))}"]
     if hint:
-        lines.append(f"{PROGRAM}: hint: {printable(hint)}")
+        lines.append(f"{PROGRAM}: hint: {printable(words(hint))}")
     if sys.stderr is not None:  # closed by the caller; print would take standard output instead
         with suppress(OSError):  # that it cannot be told must not change how a command ends
             print("\n".join(lines), file=sys.stderr)

@@ -32,9 +32,6 @@ LOGIN_TIMEOUT: Final = 600.0
 LINGER: Final = 1.0
 """Seconds that the page stays after a login, for a browser that loads it again."""
 
-NEW_APPLICATION: Final = " --new-application"
-"""What a hint adds to the command of a login that should not use the stored application."""
-
 _BY_HAND: Final = "open that address by hand, on this machine; waiting"
 
 _BROWSER_SECONDS: Final = 5.0
@@ -62,6 +59,7 @@ async def browser_login(
     on_client: Callable[[ClientRegistration], None],
     on_login: Callable[[LoginResult], None],
     command: str | None = None,
+    words: Callable[[str], str] = str,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
     linger: float = LINGER,
@@ -73,14 +71,14 @@ async def browser_login(
     `on_login` stores the connection; only when it has returned does the page say that it worked.
     `scopes` are the provider's where None. `open_browser` runs in a thread and says whether it opened
     one; the address is announced in any case. It is good for the first browser that opens it, and to be
-    shown to nobody else. `command` is what the user typed, for hints. The page stays for `linger` seconds
-    when all is done.
+    shown to nobody else. `command` is this login as hints name it, and the page shows what `words` makes of
+    them. The page stays for `linger` seconds when all is done.
 
     Raises: LoginFailed (denied, timeout, port in use), GrantRefused, ClientRefused, RequestRefused,
         ProviderUnavailable, and what `on_client` and `on_login` raise.
     """
     auth = _oauth2(provider)
-    command = command or f"authsome login {provider.name}"
+    command = command or f"<login {provider.name}>"
     with listen(port) as listener:
         origin = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         attempt = _Attempt(
@@ -92,7 +90,7 @@ async def browser_login(
             verifier=url_safe(randbytes(RANDOM_BYTES)) if auth.pkce else None,
             command=command,
         )
-        callback: Brought[Code | Denied] = Brought(command)
+        callback: Brought[Code | Denied] = Brought(command, words)
         path, door = _door(randbytes, announce)
         routes = CodeRoutes(
             provider=provider,
@@ -201,6 +199,7 @@ async def key_login(
     announce: Callable[[str], None],
     on_login: Callable[[Connection], None],
     command: str | None = None,
+    words: Callable[[str], str] = str,
     port: int = LOGIN_PORT,
     timeout: float = LOGIN_TIMEOUT,  # noqa: ASYNC109  (it covers only the wait for the browser)
     linger: float = LINGER,
@@ -217,9 +216,9 @@ async def key_login(
         connection = _connection(provider, ApiKey(value=value), now())
         on_login(connection)
         return connection
-    command = command or f"authsome login {provider.name}"
+    command = command or f"<login {provider.name}>"
     with listen(port) as listener:
-        key: Brought[SecretStr] = Brought(command)
+        key: Brought[SecretStr] = Brought(command, words)
         path, door = _door(randbytes, announce)
         routes = KeyRoutes(provider=provider, auth=provider.auth, door=door, key=key)
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}{path}"
@@ -329,12 +328,12 @@ def _denied(error: str, name: str, command: str) -> LoginFailed:
         case "access_denied":
             return LoginFailed(
                 f"access to {name} was denied in the browser",
-                f"run '{command}' again and approve, or ask for fewer scopes with --scopes",
+                f"run {command} again and approve, or ask for fewer scopes with <set scopes>",
             )
         case "invalid_scope":
             return LoginFailed(
                 f"{name} refused a scope that was asked for",
-                f"choose others with '{command} --scopes a,b'; some need the provider's approval",
+                f"choose others with {_with(command, 'scopes=a,b')}; some need the provider's approval",
             )
         case "server_error" | "temporarily_unavailable":
             return LoginFailed(f"{name} cannot log in anyone now: {error}", f"later, {_again(command)}")
@@ -350,8 +349,12 @@ def _no_answer(seconds: float) -> str:
 
 
 def _again(command: str) -> str:
-    return f"run '{command}' again"
+    return f"run {command} again"
 
 
 def _replace(command: str) -> str:
-    return f"'{command.removesuffix(NEW_APPLICATION)}{NEW_APPLICATION}'"
+    return command if "new_application" in command else _with(command, "new_application")
+
+
+def _with(command: str, given: str) -> str:
+    return f"{command.removesuffix('>')} {given}>"

@@ -35,8 +35,10 @@ class Brought[T]:
     As a context manager it tells that request how the block ended, unless `show` was called.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, words: Callable[[str], str] = str) -> None:
+        """`words` makes of a hint what the page shows."""
         self._command = command
+        self._words = words
         self._value: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._shown: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
@@ -61,7 +63,7 @@ class Brought[T]:
     def fail(self, error: OAuthError | VaultError) -> Response:
         """End the login with `error`, raised in `wait`."""
         self._value.set_exception(error)
-        return _failure(error)
+        return _failure(error, self._words)
 
     def show(self, connection: Connection, provider: Provider) -> None:
         """The login succeeded."""
@@ -82,10 +84,10 @@ class Brought[T]:
         if self._shown.done():
             return
         if isinstance(error, OAuthError | VaultError):
-            self._shown.set_result(_failure(error))
+            self._shown.set_result(_failure(error, self._words))
         else:
             message = "the login was interrupted in the terminal before it was complete"
-            page = notice("Not connected", message, f"run '{self._command}' again", good=False)
+            page = notice("Not connected", message, self._words(f"run {self._command} again"), good=False)
             self._shown.set_result(Page(page, 410))
 
 
@@ -232,5 +234,5 @@ class KeyRoutes:
         return await self._key.bring(SecretStr(key))
 
 
-def _failure(error: OAuthError | VaultError) -> Response:
-    return Page(notice("Not connected", str(error), error.hint, good=False), 400)
+def _failure(error: OAuthError | VaultError, words: Callable[[str], str]) -> Response:
+    return Page(notice("Not connected", words(str(error)), words(error.hint), good=False), 400)

@@ -1,6 +1,6 @@
 import pytest
 
-from oauth.outcome import login_command
+from oauth.outcome import log_in
 from vault.model import ConnectionKey
 
 
@@ -12,5 +12,5 @@ from vault.model import ConnectionKey
         (ConnectionKey("ci", "acme", "work"), "authsome --profile ci login acme --connection work"),
     ],
 )
-def test_the_login_command_names_what_is_not_default(connection: ConnectionKey, command: str) -> None:
-    assert login_command(connection) == command
+def test_the_log_in_names_what_is_not_default(connection: ConnectionKey, command: str) -> None:
+    assert log_in(connection) == command

@@ -44,7 +44,7 @@ class KeyDescriptor(NothingKept):
         if key_id(key) != slot.key_id:
             raise KeyUnavailable(
                 f"the key given through file descriptor {self._number} is not this vault's",
-                f"give the key {slot.key_id}; 'authsome vault key' shows which one a vault needs; {ANEW}",
+                f"give the key {slot.key_id}; <vault key> shows which one a vault needs; {ANEW}",
             )
         return key
 

@@ -51,7 +51,7 @@ class Keyring:
 
     def unlock(self, slot: Slot) -> bytes:
         if not isinstance(slot.origin, FromKeyring):
-            raise KeyUnavailable("this vault's key is not in the keyring", "see 'authsome vault key'")
+            raise KeyUnavailable("this vault's key is not in the keyring", "see <vault key>")
         key = self._found(slot.origin.entry, slot.key_id)
         if key is not None:
             return key

@@ -84,5 +84,5 @@ def create_vault(
 def _stored(storage: Storage) -> StoredRecord:
     stored = storage.get(SLOT)
     if stored is None:
-        raise KeyUnavailable("there is no vault yet", "run 'authsome login PROVIDER' to make one")
+        raise KeyUnavailable("there is no vault yet", "run <login PROVIDER> to make one")
     return stored

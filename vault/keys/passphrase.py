@@ -73,7 +73,7 @@ class Passphrase(NothingKept):
 
     def unlock(self, slot: Slot) -> bytes:
         if not isinstance(slot.origin, FromPassphrase):
-            raise KeyUnavailable("this vault is not opened by a passphrase", "see 'authsome vault key'")
+            raise KeyUnavailable("this vault is not opened by a passphrase", "see <vault key>")
         if self._answer is None:
             self._answer = self._ask()
         key = _derived(self._answer, slot.origin)

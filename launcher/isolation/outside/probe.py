@@ -56,7 +56,7 @@ class _Trial:
 def probe() -> list[Probe]:
     """One result a level. Not to be called while threads run. Raises: OSError."""
     if reason := unavailable():
-        cause = Cause(reason, "give --no-sandbox to run without isolation")
+        cause = Cause(reason, "give <set no_sandbox> to run without isolation")
         return [Fails(level, Step.SYSTEM, 0, cause) for level in PROBED]
     host = read_host()
     with tempfile.TemporaryDirectory() as folder:
