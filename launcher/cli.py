@@ -15,8 +15,8 @@ import click
 from launcher.commands.invocation import Invocation
 from launcher.errors import ExitCode, LauncherError
 from launcher.setup.nearness import did_you_mean, near
-from launcher.setup.settings import PROGRAM
 from launcher.text import report
+from launcher.text.words import PROGRAM
 from oauth.errors import OAuthError, ProviderUnknown
 from proxy.errors import ProxyError
 from vault.errors import VaultError

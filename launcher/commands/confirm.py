@@ -11,7 +11,7 @@ from launcher.actions.confirm import confirm, to_confirm
 from launcher.commands import options
 from launcher.commands.invocation import Invocation
 from launcher.errors import LauncherError, UsageProblem
-from launcher.setup.settings import PROGRAM, RUN_VARIABLE
+from launcher.setup.settings import RUN_VARIABLE
 from launcher.text import report
 
 
@@ -40,15 +40,7 @@ def command(invocation: Invocation, provider: str, name: str, yes: bool) -> None
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageProblem("there is no terminal to ask at", "read the lines above, then add --yes")
-            if not _is_wanted():
+            if not options.is_wanted():
                 raise LauncherError(f"{key} stays unused", f"see 'authsome inspect {provider}'")
         confirm(app, key)
     report.note(f"{key} is used again")
-
-
-def _is_wanted() -> bool:
-    try:
-        return click.confirm(f"{PROGRAM}: is that wanted?", err=True)
-    except click.Abort:
-        click.echo(err=True)  # what is said of it belongs on a line of its own
-        raise

@@ -6,10 +6,10 @@ import json
 
 import click
 
+from launcher.actions.describe import FIELDS, as_text, describe
 from launcher.commands import options
 from launcher.commands.invocation import Invocation
 from launcher.errors import UsageProblem, not_connected
-from launcher.text.describe import FIELDS, as_text, describe
 from launcher.text.render import printable
 from oauth.reach import reach_of
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from launcher.text.words import PROGRAM
+
 provider = click.argument("provider")
 
 connection = click.option(
@@ -22,3 +24,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 as_json_lines = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, the oldest first."
 )
+
+
+def is_wanted() -> bool:
+    """Ask at the terminal. Raises: click.Abort."""
+    try:
+        return click.confirm(f"{PROGRAM}: is that wanted?", err=True)
+    except click.Abort:
+        click.echo(err=True)  # what is said of it belongs on a line of its own
+        raise

@@ -11,8 +11,6 @@ from typing import Final
 from launcher.errors import UsageProblem
 from vault.model import DEFAULT_NAME, NAME
 
-PROGRAM: Final = "authsome"
-
 HOME_VARIABLE: Final = "AUTHSOME_HOME"
 PROFILE_VARIABLE: Final = "AUTHSOME_PROFILE"
 CONNECT_TO_VARIABLE: Final = "AUTHSOME_CONNECT_TO"

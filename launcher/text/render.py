@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def age(seconds: float) -> str:
-    """A span of time in its largest whole unit; none is shorter than nothing, whatever the clock did."""
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit}"
-    return f"{max(0, int(seconds))}s"
-
-
 def printable(text: str) -> str:
     """`text` with an escape for each character that a terminal would act on, wherever it came from."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.text.render import age, dotenv_quoted, printable, shell_quoted, table
-from launcher.times import utc
+from launcher.text.render import dotenv_quoted, printable, shell_quoted, table
+from launcher.times import age, utc
 
 
 def test_times_are_rfc_3339_in_utc_to_the_second() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from launcher.text.render import age
-from launcher.times import utc
+from launcher.times import age, utc
 from oauth.reach import widened
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens, Reach, Status
 

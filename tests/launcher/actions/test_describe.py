@@ -1,7 +1,7 @@
 import pytest
 from pydantic import SecretStr
 
-from launcher.text.describe import (
+from launcher.actions.describe import (
     FIELDS,
     as_text,
     describe,
