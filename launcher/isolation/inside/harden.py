@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 
 from launcher.isolation.syscalls import set_dumpable
@@ -16,7 +17,5 @@ def harden() -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    import resource  # not at the top: Windows has none
-
     set_dumpable(False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

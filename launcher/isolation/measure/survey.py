@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -65,8 +66,6 @@ def survey(*, hidden: Iterable[Path], visible: Iterable[Path], descriptors: Iter
 
 
 def _core_limit() -> tuple[int, int]:
-    import resource  # not at the top: Windows has none
-
     return resource.getrlimit(resource.RLIMIT_CORE)
 
 
