@@ -263,7 +263,7 @@ def test_where_there_is_no_isolation_nothing_is_started_unless_none_is_wanted(tm
 def test_a_reason_why_nothing_can_be_isolated_refuses_a_run(reason: str) -> None:
     with pytest.raises(LauncherError, match=f"^cannot isolate the program: {reason}$") as refused:
         require_possible(reason)
-    assert refused.value.hint == "give --no-sandbox to run without isolation"
+    assert refused.value.hint == "give <set no_sandbox> to run without isolation"
     assert unavailable() is None
     require_possible(unavailable())
 

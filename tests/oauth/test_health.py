@@ -125,7 +125,7 @@ def test_lost_scopes_are_named_with_the_login_that_brings_them_back() -> None:
     assert found == Finding(
         Health.SCOPES_LOST,
         "acme/work has lost the scopes read, write",
-        "run 'authsome login acme --connection work --scopes read,write'",
+        "run <login default/acme/work scopes=read,write>",
     )
 
 
@@ -138,7 +138,7 @@ def test_the_end_of_a_token_that_cannot_be_refreshed_is_announced(left: float, w
     assert found == Finding(
         Health.EXPIRING,
         f"acme/work ends in {words} and cannot be refreshed",
-        "run 'authsome login acme --connection work'",
+        "run <login default/acme/work>",
     )
 
 

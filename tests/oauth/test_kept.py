@@ -148,7 +148,7 @@ async def test_a_login_that_could_be_kept_nowhere_is_said_to_be_lost(
         Loss(
             "the login of acme/default is lost: the provider has replaced its tokens, which could not be "
             f"stored: cannot use {home}/vault.db: another process kept it busy for too long",
-            "run 'authsome login acme'",
+            "run <login default/acme/default>",
         )
     ]
 
@@ -163,7 +163,7 @@ async def test_a_refresh_that_is_cut_off_may_have_lost_the_login(
     assert keeper.losses() == [
         Loss(
             "the login of acme/default may be lost: a refresh was cut off before the provider's answer came",
-            "if it no longer works, run 'authsome login acme'",
+            "if it no longer works, run <login default/acme/default>",
         )
     ]
     endpoint.gate.set()
@@ -188,7 +188,7 @@ async def test_an_outage_loses_nothing_and_a_refusal_is_told_apart(clock: Clock,
     assert keeper.refusals() == [
         Loss(
             "the login of acme/default is lost: the provider refused its refresh token",
-            "run 'authsome login acme'",
+            "run <login default/acme/default>",
         )
     ]
 

@@ -24,8 +24,8 @@ from tests.oauth.endpoint import Endpoint, Script, answer, reset
 from tests.oauth.fakes import KEY, PROVIDER, Clock, MemoryStore
 from vault.model import Connection, OAuthTokens, Status
 
-LOGIN = "run 'authsome login acme'"
-CLIENT = "run 'authsome login acme --new-application'"
+LOGIN = "run <login default/acme/default>"
+CLIENT = "run <login default/acme/default new_application>"
 LATER = "try again later"
 HTML = b"<!DOCTYPE html><html><title>Access denied | error code: 1015</title>"
 JSON = b"Content-Type: application/json"

@@ -338,7 +338,7 @@ async def test_a_name_that_leads_here_is_not_dialled_unless_the_user_named_the_a
         direct = Dialer(lambda host, port: (host, port), lambda host, port: None)
         with pytest.raises(DialFailed, match="not dialled") as caught:
             await direct.dial(Origin("localhost", port))
-        assert "--connect-to" in caught.value.hint
+        assert "<set connect_to>" in caught.value.hint
         named = Dialer(lambda _host, _port: ("127.0.0.1", port), lambda host, port: None)
         reader, writer = await named.dial(Origin("dev.example", 443))
         assert await reader.read() == b"hello"

@@ -440,7 +440,7 @@ class TestKeyring:
         )
 
     def test_the_package_is_imported_only_when_it_is_used(self) -> None:
-        script = "import sys, launcher.app, vault.keys.keyring; print('keyring' in sys.modules)"
+        script = "import sys, launcher.setup.app, vault.keys.keyring; print('keyring' in sys.modules)"
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
         )

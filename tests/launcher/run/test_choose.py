@@ -50,14 +50,14 @@ def test_what_is_named_twice_is_offered_once() -> None:
 def test_a_connection_that_its_provider_has_not_is_unknown() -> None:
     with pytest.raises(UnknownConnection, match="acme/home is not connected") as caught:
         chosen("acme/home")
-    assert caught.value.hint == "see 'authsome list', or run 'authsome login acme --connection home'"
+    assert caught.value.hint == "see <list>, or run <login default/acme/home>"
     assert caught.value.exit_code is ExitCode.UNKNOWN
 
 
 def test_a_provider_without_its_usual_connection_needs_a_login() -> None:
     with pytest.raises(LoginNeeded, match="other/default is not connected") as caught:
         chosen(providers=("other",))
-    assert caught.value.hint == "run 'authsome login other'"
+    assert caught.value.hint == "run <login default/other/default>"
     assert caught.value.exit_code is ExitCode.LOGIN_NEEDED
 
 
@@ -76,13 +76,13 @@ def test_what_is_no_name_is_a_usage_error(text: str) -> None:
 def test_without_a_default_connection_the_others_are_pointed_out() -> None:
     with pytest.raises(LoginNeeded) as caught:
         choose([key("discord/home")], "default", (), ())
-    assert "--connection discord/home" in caught.value.hint
+    assert "<set connection> discord/home" in caught.value.hint
 
 
 def test_without_any_connection_the_hint_is_to_log_in() -> None:
     with pytest.raises(LoginNeeded) as caught:
         choose([], "default", (), ())
-    assert "authsome login" in caught.value.hint
+    assert "<login discord>" in caught.value.hint
 
 
 def test_providers_are_named_by_both_options() -> None:

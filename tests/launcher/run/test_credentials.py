@@ -6,6 +6,7 @@ from pydantic import SecretStr
 from launcher.run.credentials import KeeperSource
 from launcher.setup.app import App
 from launcher.setup.settings import Settings
+from launcher.text.words import words
 from proxy.model import Fresh, Reason, Unavailable
 from tests.launcher.cli import ACCESS, Program
 from vault.model import ConnectionKey, Status
@@ -16,7 +17,7 @@ KEY = ConnectionKey("default", "discord", "default")
 async def ask(home: Path, connection: str = "discord/default") -> Fresh | Unavailable:
     with App(Settings(home, "default"), {}) as app:
         async with app.keeper() as keeper:
-            source = KeeperSource(keeper, [KEY])
+            source = KeeperSource(keeper, [KEY], words)
             source.rejected("discord/default", 17)
             return await source.fresh(connection)
 

@@ -108,8 +108,8 @@ class TestHandingOut:
         found = refusal(await keeper.fresh(WORK))
         assert found.why is Why.NOT_CONNECTED
         assert found.message == "acme/work is not connected"
-        assert found.hint == "run 'authsome login acme --connection work'"
-        assert found.command == "authsome login acme --connection work"
+        assert found.hint == "run <login default/acme/work>"
+        assert found.command == "<login default/acme/work>"
 
     async def test_an_api_key_is_handed_out_for_ever_whatever_is_said_of_it(
         self, keeper: Keeper, store: MemoryStore, endpoint: Rotating, clock: Clock
@@ -159,7 +159,7 @@ class TestHandingOut:
         assert value(await keeper.fresh(KEY)) == "access-0"
         clock.seconds += 1
         found = refusal(await keeper.fresh(KEY))
-        assert (found.why, found.command) == (Why.LOGIN_NEEDED, "authsome login acme")
+        assert (found.why, found.command) == (Why.LOGIN_NEEDED, "<login default/acme/default>")
         assert endpoint.asked == 0
 
     async def test_a_damaged_record_is_unavailable_with_its_own_advice(
@@ -304,7 +304,7 @@ class TestRefusals:
         found = refusal(await keeper.fresh(KEY))
         assert found.why is Why.DEAD
         assert found.message == "could not refresh acme/default: the provider refused the refresh token"
-        assert found.hint == "run 'authsome login acme'"
+        assert found.hint == "run <login default/acme/default>"
         assert store.records[KEY].value.status is Status.EXPIRED
         assert store.tokens().refresh_token == SecretStr("refresh-0")
         assert store.tokens().access_token == SecretStr("access-0")
@@ -537,7 +537,7 @@ class TestRefusals:
         clock.seconds += LIFETIME
         found = refusal(await keeper.fresh(KEY))
         assert found.why is Why.LOGIN_NEEDED
-        assert found.command == "authsome login acme --new-application"
+        assert found.command == "<login default/acme/default new_application>"
         assert store.records[KEY].value.status is Status.CONNECTED
 
     async def test_without_a_stored_client_a_login_is_needed(

@@ -172,7 +172,7 @@ async def test_a_refused_refresh_ends_it_and_says_so_with_the_providers_own_body
     for _ in range(100):
         found = refusal(await checked.fresh(KEY))
         assert (found.why, found.body) == (Why.DEAD, UNAUTHORIZED)
-        assert found.command == "authsome login acme"
+        assert found.command == "<login default/acme/default>"
     assert (endpoint.probed, endpoint.asked) == (1, 1)
     (state,) = checked.circuits()
     assert (state.key, state.open, state.answered) == (KEY, True, 100)

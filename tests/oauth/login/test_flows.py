@@ -278,7 +278,7 @@ async def test_scopes_of_the_user_replace_those_of_the_provider() -> None:
     ("error", "message", "hint"),
     [
         ("access_denied", "access to Discord was denied in the browser", "again and approve"),
-        ("invalid_scope", "Discord refused a scope that was asked for", "--scopes a,b"),
+        ("invalid_scope", "Discord refused a scope that was asked for", "scopes=a,b"),
         ("server_error", "Discord cannot log in anyone now: server_error", "later, run"),
         ("unauthorized_client", "an error and no code: unauthorized_client", "application's settings"),
         ("<b>", "an error and no code: unknown", "application's settings"),
@@ -291,7 +291,7 @@ async def test_a_denial_is_told_in_the_terminal_and_in_the_page(error: str, mess
         failure = await login.failure(LoginFailed)
     assert message in str(failure)
     assert hint in failure.hint
-    assert "authsome login discord" in failure.hint
+    assert "<login discord" in failure.hint
     assert page.status_code == 400
     assert message[1:] in page.text
     assert endpoints.asked == []
@@ -300,11 +300,11 @@ async def test_a_denial_is_told_in_the_terminal_and_in_the_page(error: str, mess
 @pytest.mark.parametrize(
     ("endpoints", "kind", "hint"),
     [
-        (refusing("invalid_grant"), GrantRefused, "run 'authsome login discord' again and approve at once"),
+        (refusing("invalid_grant"), GrantRefused, "run <login discord> again and approve at once"),
         (
             refusing("invalid_client", 401),
             ClientRefused,
-            "'authsome login discord --new-application'",
+            "<login discord new_application>",
         ),
         (refusing("invalid_scope"), RequestRefused, "scopes"),
         (Endpoints(token=httpx.Response(503)), ProviderUnavailable, "later"),
@@ -383,15 +383,15 @@ async def test_a_timeout_names_the_exact_redirect_uri_to_register() -> None:
         failure = await login.failure(LoginFailed)
     assert str(failure) == "no answer came from the browser in 0.1 s"
     assert f"register exactly {redirect_uri} there" in failure.hint
-    assert "--new-application" in failure.hint
+    assert "new_application" in failure.hint
 
 
 async def test_a_timeout_of_the_form_says_only_to_start_again() -> None:
     async with logging_in(
-        Endpoints(), client=None, timeout=0.1, command="authsome login discord -x"
+        Endpoints(), client=None, timeout=0.1, command="<login default/discord/x>"
     ) as login:
         failure = await login.failure(LoginFailed)
-    assert failure.hint == "run 'authsome login discord -x' again"
+    assert failure.hint == "run <login default/discord/x> again"
 
 
 async def test_the_timeout_does_not_cut_an_exchange_that_has_begun() -> None:

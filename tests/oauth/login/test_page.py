@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from launcher.text.words import words
 from oauth.errors import LoginFailed
 from oauth.login.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
 from oauth.login.page_door import Door
@@ -118,7 +119,7 @@ async def login_page(
     register: Callable[[ClientRegistration], None] = lambda _client: None,
 ) -> AsyncIterator[Served]:
     with listen(0) as listener:
-        callback: Brought[Code | Denied] = Brought("authsome login discord")
+        callback: Brought[Code | Denied] = Brought("<login discord>", words)
         served = Served(listener.getsockname()[1], callback)
 
         def on_client(client: ClientRegistration) -> None:
@@ -261,9 +262,7 @@ async def waiting_browser_sees(error: BaseException) -> Answer:
 
 
 async def test_the_callback_shows_the_error_its_code_led_to() -> None:
-    answer = await waiting_browser_sees(
-        LoginFailed("discord refused the code", "run 'authsome login discord' again")
-    )
+    answer = await waiting_browser_sees(LoginFailed("discord refused the code", "run <login discord> again"))
     assert answer.status == 400
     assert "Discord refused the code." in answer.body
     assert "Run &#x27;authsome login discord&#x27; again." in answer.body
@@ -581,7 +580,7 @@ def test_a_control_character_anywhere_in_a_head_is_refused(character: str, place
 async def key_page() -> AsyncIterator[tuple[Served, Brought[SecretStr]]]:
     assert isinstance(KEYED.auth, StaticKey)
     with listen(0) as listener:
-        key: Brought[SecretStr] = Brought("authsome login keyed")
+        key: Brought[SecretStr] = Brought("<login keyed>", words)
         unused: Brought[Code | Denied] = Brought("")
         routes = KeyRoutes(provider=KEYED, auth=KEYED.auth, door=Door(HOME, SEAL, print), key=key)
         async with serving(listener, routes.answer):

@@ -565,7 +565,7 @@ async def test_what_helps_against_a_refused_address_is_said(standin: StandIn) ->
     for reply, host in zip(replies, ("127.0.0.1:1", "127.0.0.1:1", "localhost:443"), strict=True):
         assert (reply.status, reply.refused) == (502, "upstream-unreachable")
         assert b"is not dialled for a program" in reply.body
-        assert f"name it with --connect-to {host}:ADDRESS:PORT".encode() in reply.body
+        assert f"name it with <set connect_to> {host}:ADDRESS:PORT".encode() in reply.body
 
 
 @dataclass
