@@ -10,7 +10,7 @@ PACKAGES := launcher oauth proxy vault
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test slow hostile heavy load lint browser readme house lock audit-lock clean
+.PHONY: help setup demo test slow hostile heavy load lint browser docs house trace lock audit-lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
@@ -22,7 +22,8 @@ help:
 	@echo "make load      ten minutes of requests over many token lifetimes"
 	@echo "make browser   run the tests that drive a real Chromium"
 	@echo "make lint      check style and types"
-	@echo "make readme    write the command reference into README.md"
+	@echo "make docs      write the command reference into docs/commands.md"
+	@echo "make trace     make one request, and list the files that it goes through"
 	@echo "make house     draw who imports whom, and measure files and functions"
 	@echo "make lock      pin the dependencies anew (LOCK_FLAGS=--upgrade for newer ones)"
 	@echo "make audit-lock  compare the pins with the known advisories in .ci/advisories.txt"
@@ -65,8 +66,11 @@ browser: $(STAMP)
 	fi
 	$(PYTHON) -m pytest -q -m browser $(ARGS)
 
-readme: $(STAMP)
-	$(PYTHON) -m tests.test_readme
+docs: $(STAMP)
+	$(PYTHON) -m tests.test_docs
+
+trace: $(STAMP)
+	@$(PYTHON) -m tests.trace
 
 house: $(STAMP)
 	@$(PYTHON) -m tests.house

@@ -1,4 +1,4 @@
-"""SECURITY.md names the tests that hold its promises; those that belong to no single file are here."""
+"""docs/promises.md names the tests that hold each promise; those that belong to no single file are here."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from tests.standin import CLIENT_SECRET, StandIn
 
 ROOT: Final = Path(__file__).parent.parent
 SECURITY: Final = ROOT / "SECURITY.md"
+PROMISES: Final = ROOT / "docs/promises.md"
 PROTECTED: Final = "What is protected"
 
 NAMED: Final = re.compile(r"`(tests/[^`:]+)(?:::([^`]+))?`")
@@ -86,20 +87,58 @@ def complaints(text: str) -> list[str]:
 
 
 def test_every_promise_is_one_sentence_and_names_a_test_that_exists() -> None:
-    assert complaints(SECURITY.read_text()) == []
+    assert complaints(PROMISES.read_text()) == []
 
 
 def test_no_promise_is_overlooked() -> None:
     """As many as a count of another kind finds: of lines that end a sentence before a list of tests."""
-    text = protected(SECURITY.read_text())
-    found = list(promises(SECURITY.read_text()))
+    text = protected(PROMISES.read_text())
+    found = list(promises(PROMISES.read_text()))
     assert len(found) == len(re.findall(r"\.\n  - `tests/", text)) == text.count("\n- ") > 50
     assert ROW.findall(text) == ["**a**", "**b**", "**c**", "**d**", "**e**"]
 
 
+def unfounded(security: str, full: str) -> list[str]:
+    """The sentences of SECURITY.md that docs/promises.md does not have."""
+    known = {sentence for sentence, _ in promises(full)}
+    (section,) = re.findall(r"(?ms)^## What is promised$(.*?)(?=^## )", security)
+    said = [" ".join(item.split("\n\n")[0].split()) for item in re.split(r"(?m)^- ", section)[1:]]
+    gaps = re.findall(
+        r"(?m)^- (\*\*.+?)(?::|\*\*|,|\.)", security[security.index("## What is not protected") :]
+    )
+    (open_,) = re.findall(r"(?ms)^## What is not protected$(.*)", full)
+    flat = " ".join(open_.split())
+    return [s for s in said if s not in known] + [gap for gap in gaps if gap not in flat]
+
+
+def test_what_security_says_is_what_the_promises_say() -> None:
+    assert unfounded(SECURITY.read_text(), PROMISES.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("It never goes over cleartext.", "It never goes over anything."),
+        ("**Your network**", "**Your office**"),
+    ],
+)
+def test_a_sentence_that_no_test_holds_is_noticed(old: str, new: str) -> None:
+    text = SECURITY.read_text()
+    assert old in text
+    assert len(unfounded(text.replace(old, new), PROMISES.read_text())) == 1
+
+
+def test_the_levels_are_the_same_in_both() -> None:
+    ours, theirs = SECURITY.read_text(), PROMISES.read_text()
+    pattern = r"(?m)^\| (\*\*\w\*\*) \|.*?\| (\w+) \| (\w+) \| (\w+) \|$"
+    assert re.findall(pattern, ours) == re.findall(pattern, theirs)
+    assert len(re.findall(pattern, ours)) == 5
+
+
 GOOD: Final = (
     "- It holds.\n  - `tests/test_security.py::complaints`,\n"
-    "    `tests/test_readme.py::test_an_option_that_does_not_exist_is_noticed`; *bodies are searched*\n"
+    "    `tests/test_docs.py::test_a_command_or_option_that_does_not_exist_is_noticed`;\n"
+    "    *bodies are searched*\n"
 )
 TABLE: Final = "\n| | | guard |\n|---|---|---|\n| **a** | it holds | yes |\n\n"
 
@@ -110,10 +149,16 @@ TABLE: Final = "\n| | | guard |\n|---|---|---|\n| **a** | it holds | yes |\n\n"
         (GOOD, None),
         (GOOD + "<!-- It may hold later. -->\n" + GOOD, None),
         (TABLE + GOOD.replace("It holds", "**a** holds"), None),
-        (GOOD.replace("is_noticed", "is_liked"), "there is no tests/test_readme.py::test_an_option_that"),
-        (GOOD.replace("test_readme.py", "test_gone.py"), "there is no tests/test_gone.py::test_an_option"),
+        (
+            GOOD.replace("is_noticed", "is_liked"),
+            "there is no tests/test_docs.py::test_a_command_or_option_that",
+        ),
+        (
+            GOOD.replace("test_docs.py", "test_gone.py"),
+            "there is no tests/test_gone.py::test_a_command_or_option",
+        ),
         (GOOD + "`tests/test_gone.py`\n", "there is no tests/test_gone.py::"),
-        (GOOD + "`tests/test_readme.py`\n", None),
+        (GOOD + "`tests/test_docs.py`\n", None),
         (GOOD + "- It holds as well.\n", "no test: It holds as well."),
         ("- It holds.\n  - `tests/test_security.py::complaints`\n", "no test: It holds."),
         ("- It holds.\n\n" + GOOD[12:], "no test: It holds."),
