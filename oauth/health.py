@@ -34,7 +34,7 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Examined:
     """The health of a connection; the texts are empty where there is nothing to say."""
 
     health: Health
@@ -63,9 +63,9 @@ def check_url(provider: Provider) -> str | None:
             assert_never(never)
 
 
-def from_outcome(outcome: NotUsable, connection: Connection) -> Finding:
+def from_outcome(outcome: NotUsable, connection: Connection) -> Examined:
     """The health of a connection whose credential the keeper would not hand out."""
-    return Finding(_health(outcome.why, connection), outcome.message, outcome.hint)
+    return Examined(_health(outcome.why, connection), outcome.message, outcome.hint)
 
 
 def vouches(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
@@ -91,40 +91,40 @@ def condemns(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
 
 def from_answer(
     key: ConnectionKey, provider: Provider, connection: Connection, expected: Expected, probed: Probed
-) -> Finding:
+) -> Examined:
     """The health that the provider's answer to a credential tells of, but for when that ends."""
     if condemns(provider.auth, probed):
-        return Finding(Health.REVOKED, f"the provider answers 401 to {key}", _run(log_in(key)))
+        return Examined(Health.REVOKED, f"the provider answers 401 to {key}", _run(log_in(key)))
     if probed.status != 200:
-        return Finding(
+        return Examined(
             Health.UNREACHABLE,
             f"could not check {key}: the provider answered {probed.status}",
             "try again later",
         )
     if not _is_own(provider.auth, probed.body):
         message = f"could not check {key}: the provider's answer lacks what its provider file says it has"
-        return Finding(Health.UNREACHABLE, message, f"see <inspect {key.provider}>")
+        return Examined(Health.UNREACHABLE, message, f"see <inspect {key.provider}>")
     match provider.auth:
         case OAuth2() as auth:
             return _compared(key, auth, connection, expected, read_object(probed.body) or {})
         case StaticKey():
-            return Finding(Health.HEALTHY)
+            return Examined(Health.HEALTHY)
         case never:
             assert_never(never)
 
 
-def unverified(key: ConnectionKey) -> Finding:
+def unverified(key: ConnectionKey) -> Examined:
     """Nothing is known, for or against."""
-    return Finding(Health.UNVERIFIED, f"{key} was not checked: its provider file names no check_url")
+    return Examined(Health.UNVERIFIED, f"{key} was not checked: its provider file names no check_url")
 
 
-def unless_expiring(key: ConnectionKey, finding: Finding, connection: Connection, now: float) -> Finding:
+def unless_expiring(key: ConnectionKey, finding: Examined, connection: Connection, now: float) -> Examined:
     """`finding`, save where the credential is good and its end is near; `now` in seconds since the epoch."""
     match connection.credential:
         case OAuthTokens(refresh_token=None, expires_at=float() as end) if end - now < EXPIRING:
             if finding.health in (Health.HEALTHY, Health.UNVERIFIED):
                 message = f"{key} ends in {_hours(end - now)} and cannot be refreshed"
-                return Finding(Health.EXPIRING, message, _run(log_in(key)))
+                return Examined(Health.EXPIRING, message, _run(log_in(key)))
     return finding
 
 
@@ -157,7 +157,7 @@ def _can_refresh(connection: Connection) -> bool:
 
 def _compared(
     key: ConnectionKey, auth: OAuth2, connection: Connection, expected: Expected, answer: _Object
-) -> Finding:
+) -> Examined:
     """What the answer says, as far as the provider file tells where."""
     if auth.check_client_field and _at(answer, auth.check_client_field) != expected.client_id:
         message = (
@@ -165,14 +165,14 @@ def _compared(
             if expected.client_id is None
             else f"{key} belongs to another application than the client id that is stored"
         )
-        return Finding(Health.WRONG_CLIENT, message, _run(log_in(key)))
+        return Examined(Health.WRONG_CLIENT, message, _run(log_in(key)))
     if auth.check_scopes_field:
         scopes = _scopes(_at(answer, auth.check_scopes_field)) or frozenset()
         lost = [scope for scope in expected.scopes if scope not in scopes]
         if lost:
             message = f"{key} has lost the scopes {', '.join(lost)}"
-            return Finding(Health.SCOPES_LOST, message, _run(_same_login(key, auth, connection)))
-    return Finding(Health.HEALTHY)
+            return Examined(Health.SCOPES_LOST, message, _run(_same_login(key, auth, connection)))
+    return Examined(Health.HEALTHY)
 
 
 def _is_own(auth: OAuth2 | StaticKey, body: bytes) -> bool:

@@ -61,16 +61,16 @@ def log_in(key: ConnectionKey, *inputs: str) -> str:
     return f"<{' '.join(['login', _named(key), *inputs])}>"
 
 
-def confirm(key: ConnectionKey) -> str:
+def agree_to(key: ConnectionKey) -> str:
     """The action by which the user agrees to a wider definition, likewise."""
-    return f"<confirm {_named(key)}>"
+    return f"<agree_to {_named(key)}>"
 
 
 def _named(key: ConnectionKey) -> str:
     return f"{key.profile}/{key.provider}/{key.name}"
 
 
-def not_connected(key: ConnectionKey) -> NotUsable:
+def nothing_stored(key: ConnectionKey) -> NotUsable:
     """Nothing is stored: never logged in, or logged out."""
     command = log_in(key)
     return NotUsable(Why.NOT_CONNECTED, f"{key} is not connected", f"run {command}", command)
@@ -90,7 +90,7 @@ def dead(key: ConnectionKey, message: str, body: bytes | None = None, *, proven:
 
 def unconfirmed(key: ConnectionKey, ways: Sequence[str]) -> NotUsable:
     """`ways` are those in which the definition became wider (`oauth.reach`)."""
-    command = confirm(key)
+    command = agree_to(key)
     others = f", and {len(ways) - 1} more" if len(ways) > 1 else ""
     return NotUsable(
         Why.UNCONFIRMED,

@@ -301,7 +301,7 @@ class Addon:
             self._record_once(flow, self._answered(flow, notes), None)
         else:
             refusal = Refuse(Reason.MALFORMED_HEADER, "not valid HTTP/1.1")
-            self._record(audit.describe(_measure(flow), refusal, 400))
+            self._record(audit.reason_of(_measure(flow), refusal, 400))
 
     def _answered(self, flow: http.HTTPFlow, notes: _Notes) -> _Notes:
         """Let the credential of a request that cannot be sent again end its life from now on."""
@@ -375,7 +375,7 @@ class Addon:
         """Keep the event of a flow, which may fail once more when its answer is on its way already."""
         flow.metadata[_NOTES] = replace(notes, recorded=True)
         if not notes.recorded:
-            self._record(audit.describe(notes.target, notes.decision, status))
+            self._record(audit.reason_of(notes.target, notes.decision, status))
 
     def _record(self, event: Event) -> None:
         """Keep an event. Raises: whatever the sink does, and then no credential is sent until it does not."""

@@ -30,7 +30,7 @@ INERT_PLACEHOLDER: Final = "inert-placeholder"
 """The reason of a pass whose placeholder stood where it means nothing."""
 
 
-def describe(target: Target, decision: Decision, status: int | None) -> Event:
+def reason_of(target: Target, decision: Decision, status: int | None) -> Event:
     """The event of one decided request."""
     connection: str | None = None
     reason: str | None = None

@@ -72,7 +72,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
+class TurnedAway:
     """An answer of the proxy's own, before anything was dialled."""
 
     status: int
@@ -146,7 +146,7 @@ class Front:
                     raw += data
                     http.receive_data(data)
             except h11.RemoteProtocolError as error:
-                writer.write(_answer(Denial(error.error_status_hint, "not an HTTP request")))
+                writer.write(_answer(TurnedAway(error.error_status_hint, "not an HTTP request")))
                 return None
             if not isinstance(event, h11.Request):
                 return None
@@ -158,18 +158,18 @@ class Front:
                 return None
         return None
 
-    def _read(self, request: h11.Request, http: h11.Connection, raw: bytes) -> Asked | Denial:
+    def _read(self, request: h11.Request, http: h11.Connection, raw: bytes) -> Asked | TurnedAway:
         if not self._authorised(request):
-            return Denial(407, "this proxy belongs to one run of authsome", challenge=True)
+            return TurnedAway(407, "this proxy belongs to one run of authsome", challenge=True)
         target = request.target.decode("latin-1")
         if request.method == b"CONNECT":
             origin = parse_authority(target)
             if origin is None:
-                return Denial(400, "the CONNECT target is not a host and port")
+                return TurnedAway(400, "the CONNECT target is not a host and port")
             return Asked(origin, http.trailing_data[0])
         if target.lower().startswith("http://"):
             return Asked(None, raw)
-        return Denial(400, "this is a forward proxy: use CONNECT for https, absolute form for http")
+        return TurnedAway(400, "this is a forward proxy: use CONNECT for https, absolute form for http")
 
     def _authorised(self, request: h11.Request) -> bool:
         given = [value for name, value in request.headers if name == b"proxy-authorization"]
@@ -195,7 +195,7 @@ class Front:
             reason = Reason.UPSTREAM_UNREACHABLE
             self._audit(replace(event, decision=DECISION_REFUSE, reason=reason, status=502))
             if asked:
-                writer.write(_answer(Denial(502, str(error), reason, fix=error.hint)))
+                writer.write(_answer(TurnedAway(502, str(error), reason, fix=error.hint)))
             return
         try:
             self._audit(event)
@@ -230,7 +230,7 @@ def _established() -> bytes:
     return b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def _answer(denial: Denial, *, keep: bool = False) -> bytes:
+def _answer(denial: TurnedAway, *, keep: bool = False) -> bytes:
     said = {"error": "authsome_proxy", "message": denial.message}
     if denial.fix:
         said["fix"] = denial.fix

@@ -17,7 +17,7 @@ from vault.files import partial_prefix, refusals_mapped, sync_folder
 from vault.keys.file import KeySource
 from vault.keys.opening import stored_slot
 from vault.keys.rekey import LOCK_WAIT, connections_held, no_step
-from vault.keys.wrapping import Slot, parse, unwrap
+from vault.keys.wrapping import KeySlot, parse, unwrap
 from vault.locks import FileLocks
 from vault.marks import lock_name
 from vault.storage import SqliteStorage, StoredRecord
@@ -29,7 +29,7 @@ type Records = Mapping[RecordId, StoredRecord]
 class Restored:
     """What was put back."""
 
-    slot: Slot
+    slot: KeySlot
     records: int
     damaged: list[RecordId]
     """Records of the backup that do not open."""
@@ -69,7 +69,7 @@ def restore(
     return Restored(slot, len(records) - 1 - len(damaged), damaged, kept)
 
 
-def _opened(backup: Path, records: Records, source: KeySource) -> tuple[Slot, list[RecordId]]:
+def _opened(backup: Path, records: Records, source: KeySource) -> tuple[KeySlot, list[RecordId]]:
     if SLOT not in records:
         raise KeyUnavailable(f"{backup} holds no vault", "use another backup")
     slot = parse(records[SLOT].blob)

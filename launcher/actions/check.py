@@ -11,7 +11,7 @@ from launcher.errors import ExitCode, LoginNeeded, UnknownConnection, not_connec
 from launcher.setup.app import LOCK_SECONDS, App
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
-from oauth.health import Expected, Finding, Probed
+from oauth.health import Examined, Expected, Probed
 from oauth.outcome import FreshCredential, Outcome
 from oauth.provider import Provider
 from vault.errors import FormatTooNew, RecordDamaged, VaultError
@@ -29,7 +29,7 @@ class Checkup:
     """The result for one connection."""
 
     key: ConnectionKey
-    finding: Finding
+    finding: Examined
     at: float
     """Seconds since the epoch."""
 
@@ -55,7 +55,7 @@ def check(app: App, keys: Sequence[ConnectionKey]) -> list[Checkup]:
     return asyncio.run(_check_all(app, keys))
 
 
-def exit_code(findings: Iterable[Finding]) -> ExitCode:
+def exit_code(findings: Iterable[Examined]) -> ExitCode:
     """A needed login comes first: it is certain, and nothing but the user can help."""
     codes = {_meaning(finding.health) for finding in findings}
     for code in (ExitCode.LOGIN_NEEDED, ExitCode.FAILED):
@@ -85,10 +85,10 @@ async def _check_one(app: App, oauth: OAuthClient, keeper: Keeper, key: Connecti
     try:
         found = app.vault.connection(key)
         if found is None:  # logged out a moment ago
-            return Checkup(key, Finding(Health.REVOKED, f"{key} is not connected"), app.now())
+            return Checkup(key, Examined(Health.REVOKED, f"{key} is not connected"), app.now())
         finding = await _find(app, oauth, keeper, key, found.value)
     except _Unreadable as error:
-        return Checkup(key, Finding(Health.DAMAGED, f"{key}: {error}", error.hint), app.now())
+        return Checkup(key, Examined(Health.DAMAGED, f"{key}: {error}", error.hint), app.now())
     checkup = Checkup(key, finding, app.now())
     try:
         await asyncio.to_thread(_keep, app, checkup, found.value)
@@ -99,7 +99,7 @@ async def _check_one(app: App, oauth: OAuthClient, keeper: Keeper, key: Connecti
 
 async def _find(
     app: App, oauth: OAuthClient, keeper: Keeper, key: ConnectionKey, connection: Connection
-) -> Finding:
+) -> Examined:
     provider = app.registry.get(key.provider).provider
     client = app.vault.client(key.profile, key.provider)
     credential = connection.credential
@@ -109,7 +109,7 @@ async def _find(
     if not isinstance(outcome, FreshCredential):
         return health.from_outcome(outcome, connection)
     if isinstance(probed, OAuthError):
-        return Finding(Health.UNREACHABLE, f"could not check {key}: {probed}", probed.hint)
+        return Examined(Health.UNREACHABLE, f"could not check {key}: {probed}", probed.hint)
     if probed is None:
         finding = health.unverified(key)
     else:

@@ -22,7 +22,7 @@ from vault.keys.file import KeySource
 from vault.keys.keyring import SERVICE
 from vault.keys.opening import create_vault, stored_slot
 from vault.keys.rekey import LOCK_WAIT, Rekeyed, rekey
-from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, Source
+from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, KeySlot, Source
 from vault.restore import Restored, restore
 from vault.storage import SqliteStorage
 from vault.vault import Problem
@@ -57,7 +57,7 @@ class NewKeyInput:
         return wanted
 
 
-def make_vault(app: App, given: NewKeyInput) -> Slot:
+def make_vault(app: App, given: NewKeyInput) -> KeySlot:
     """Make an empty vault. Raises: UsageProblem, AlreadyThere, and the errors of the key source."""
     wanted = given.checked()
     source: KeySource = app.key_sources
@@ -90,7 +90,7 @@ def change_key(app: App, given: NewKeyInput, tell: Callable[[str], None]) -> Rek
         return rekey(storage, app.key_sources, source, now=app.now)
 
 
-def kept_apart(app: App, slot: Slot) -> str | None:
+def kept_apart(app: App, slot: KeySlot) -> str | None:
     """What to know of a new key that was not written over the old one; None where it was."""
     place = app.key_sources.place(slot) if slot.source is Source.FILE else app.settings.key_file
     if place == app.settings.key_file:
@@ -130,7 +130,7 @@ def described_key(app: App) -> dict[str, str | int]:
     }
 
 
-def back_up(app: App, path: Path) -> tuple[Slot, str]:
+def back_up(app: App, path: Path) -> tuple[KeySlot, str]:
     """Write a backup; its slot, and where the key is that opens it. Raises: VaultError."""
     with closing(_storage(app)) as storage:
         slot = stored_slot(storage)
@@ -166,7 +166,7 @@ def _require_vault(app: App) -> None:
         )
 
 
-def _details(app: App, slot: Slot) -> str:
+def _details(app: App, slot: KeySlot) -> str:
     match slot.origin:
         case FromFile():
             return str(app.key_sources.place(slot))
@@ -180,7 +180,7 @@ def _details(app: App, slot: Slot) -> str:
             assert_never(slot.origin)
 
 
-def _old_key(app: App, slot: Slot) -> str:
+def _old_key(app: App, slot: KeySlot) -> str:
     """What becomes of the key that `slot` names when another takes its place."""
     name = slot.key_id
     removal = f"<vault forget-key {name}> removes it"
@@ -202,7 +202,7 @@ def _old_key(app: App, slot: Slot) -> str:
             assert_never(slot.origin)
 
 
-def _advice(app: App, slot: Slot) -> str:
+def _advice(app: App, slot: KeySlot) -> str:
     match slot.origin:
         case FromFile():
             return f"keep a copy of {app.key_sources.place(slot)} in another place"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from launcher.child.death import die_with_parent
+from launcher.child.death import end_with_launcher
 from launcher.child.signals import Forwarder, ending, hold
 from launcher.child.terminal import in_foreground, take_back
 from launcher.errors import ExitCode, LauncherError, ProgramNotExecutable, ProgramNotFound
@@ -49,7 +49,7 @@ class Child:
 
         Raises: ProgramNotFound, ProgramNotExecutable; LauncherError where the system refuses a thread.
         """
-        with refusals_mapped():
+        with start_refusals_mapped():
             self._forwarder = Forwarder(self.pid)
         self._had_terminal = in_foreground()
         order = json.dumps([list(argv), dict(environ)]).encode()
@@ -114,7 +114,7 @@ def fork_child(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     original_mask = hold()
     try:
-        with refusals_mapped():
+        with start_refusals_mapped():
             pid = os.fork()
         if pid == 0:
             try:
@@ -122,7 +122,7 @@ def fork_child(
                 os.close(failure_read)
                 for descriptor in closing:
                     os.close(descriptor)
-                die_with_parent(parent)
+                end_with_launcher(parent)
                 if prepare is not None:
                     prepare()
                 _become(go_read, failure_write, original_mask)
@@ -136,7 +136,7 @@ def fork_child(
 
 
 @contextmanager
-def refusals_mapped() -> Iterator[None]:
+def start_refusals_mapped() -> Iterator[None]:
     """Where a process or a thread is begun. Raises: LauncherError."""
     try:
         yield

@@ -9,7 +9,7 @@ import sys
 from launcher.isolation import syscalls
 
 
-def die_with_parent(parent: int) -> None:
+def end_with_launcher(parent: int) -> None:
     """In a child: be killed when the process `parent` ends, however it ends.
 
     Without the launcher there is no proxy, so a child could only fail, or go on unsupervised. It holds

@@ -28,7 +28,7 @@ class Value(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VariableRow:
     """Variables that are treated alike, and why. Whatever their case, inherited ones are removed first:
     urllib and npm, among others, read names in any case."""
 
@@ -38,47 +38,53 @@ class Row:
 
 
 TABLE: Final = (
-    Row(("HTTPS_PROXY", "https_proxy"), Value.PROXY, "nearly every client; some read one case only"),
-    Row(
+    VariableRow(("HTTPS_PROXY", "https_proxy"), Value.PROXY, "nearly every client; some read one case only"),
+    VariableRow(
         ("HTTP_PROXY", "http_proxy"), Value.PROXY, "cleartext is refused for rule hosts, so it has to come by"
     ),
-    Row(
+    VariableRow(
         ("WSS_PROXY", "wss_proxy", "WS_PROXY", "ws_proxy"),
         Value.PROXY,
         "aiohttp and websockets, for WebSockets",
     ),
-    Row(("NO_PROXY", "no_proxy"), Value.LOOPBACK, "local servers are reached directly; nothing else is"),
-    Row(("ALL_PROXY", "all_proxy"), Value.REMOVED, "would name another proxy to clients that prefer it"),
-    Row(
+    VariableRow(
+        ("NO_PROXY", "no_proxy"), Value.LOOPBACK, "local servers are reached directly; nothing else is"
+    ),
+    VariableRow(
+        ("ALL_PROXY", "all_proxy"), Value.REMOVED, "would name another proxy to clients that prefer it"
+    ),
+    VariableRow(
         ("PIP_PROXY", "npm_config_proxy", "npm_config_https_proxy"),
         Value.REMOVED,
         "would win over HTTPS_PROXY",
     ),
-    Row(("npm_config_noproxy",), Value.REMOVED, "would win over NO_PROXY"),
-    Row((ROOTS_VARIABLE,), Value.BUNDLE, "OpenSSL, Go, rustls: Python, curl, gh, uv, Ruby, bun"),
-    Row(("REQUESTS_CA_BUNDLE",), Value.BUNDLE, "requests ignores SSL_CERT_FILE"),
-    Row(("CURL_CA_BUNDLE",), Value.BUNDLE, "wins over SSL_CERT_FILE in curl"),
-    Row(("AWS_CA_BUNDLE",), Value.BUNDLE, "boto3 and the AWS tools"),
-    Row(("PIP_CERT",), Value.BUNDLE, "wins over SSL_CERT_FILE in pip"),
-    Row(("GIT_SSL_CAINFO",), Value.BUNDLE, "git built with GnuTLS ignores SSL_CERT_FILE"),
-    Row(("HTTPLIB2_CA_CERTS",), Value.BUNDLE, "httplib2"),
-    Row(("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",), Value.BUNDLE, "gRPC has its own roots built in"),
-    Row(("npm_config_cafile",), Value.BUNDLE, "npm"),
-    Row(("PERL_LWP_SSL_CA_FILE", "MOJO_CA_FILE"), Value.BUNDLE, "Perl's LWP and Mojolicious"),
-    Row(("CARGO_HTTP_CAINFO",), Value.BUNDLE, "cargo"),
-    Row(("NIX_SSL_CERT_FILE",), Value.BUNDLE, "wins over SSL_CERT_FILE in programs from Nix"),
-    Row(("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",), Value.BUNDLE, "gcloud"),
-    Row(("NODE_EXTRA_CA_CERTS",), Value.EXTRA, "Node.js and bun; adds to the built-in roots"),
-    Row(("DENO_CERT",), Value.EXTRA, "Deno; adds to the built-in roots"),
-    Row(
+    VariableRow(("npm_config_noproxy",), Value.REMOVED, "would win over NO_PROXY"),
+    VariableRow((ROOTS_VARIABLE,), Value.BUNDLE, "OpenSSL, Go, rustls: Python, curl, gh, uv, Ruby, bun"),
+    VariableRow(("REQUESTS_CA_BUNDLE",), Value.BUNDLE, "requests ignores SSL_CERT_FILE"),
+    VariableRow(("CURL_CA_BUNDLE",), Value.BUNDLE, "wins over SSL_CERT_FILE in curl"),
+    VariableRow(("AWS_CA_BUNDLE",), Value.BUNDLE, "boto3 and the AWS tools"),
+    VariableRow(("PIP_CERT",), Value.BUNDLE, "wins over SSL_CERT_FILE in pip"),
+    VariableRow(("GIT_SSL_CAINFO",), Value.BUNDLE, "git built with GnuTLS ignores SSL_CERT_FILE"),
+    VariableRow(("HTTPLIB2_CA_CERTS",), Value.BUNDLE, "httplib2"),
+    VariableRow(("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",), Value.BUNDLE, "gRPC has its own roots built in"),
+    VariableRow(("npm_config_cafile",), Value.BUNDLE, "npm"),
+    VariableRow(("PERL_LWP_SSL_CA_FILE", "MOJO_CA_FILE"), Value.BUNDLE, "Perl's LWP and Mojolicious"),
+    VariableRow(("CARGO_HTTP_CAINFO",), Value.BUNDLE, "cargo"),
+    VariableRow(("NIX_SSL_CERT_FILE",), Value.BUNDLE, "wins over SSL_CERT_FILE in programs from Nix"),
+    VariableRow(("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",), Value.BUNDLE, "gcloud"),
+    VariableRow(("NODE_EXTRA_CA_CERTS",), Value.EXTRA, "Node.js and bun; adds to the built-in roots"),
+    VariableRow(("DENO_CERT",), Value.EXTRA, "Deno; adds to the built-in roots"),
+    VariableRow(
         ("NODE_USE_ENV_PROXY",),
         Value.ON,
         "Node.js from 22.21 and 24 on ignores the proxy variables without it",
     ),
-    Row(("PERL_LWP_ENV_PROXY",), Value.ON, "LWP ignores the proxy variables without it"),
-    Row(("MOJO_PROXY",), Value.ON, "Mojolicious ignores the proxy variables without it"),
-    Row(("DENO_NO_UPDATE_CHECK",), Value.ON, "Deno's check is made without the proxy and delays its exit"),
-    Row(
+    VariableRow(("PERL_LWP_ENV_PROXY",), Value.ON, "LWP ignores the proxy variables without it"),
+    VariableRow(("MOJO_PROXY",), Value.ON, "Mojolicious ignores the proxy variables without it"),
+    VariableRow(
+        ("DENO_NO_UPDATE_CHECK",), Value.ON, "Deno's check is made without the proxy and delays its exit"
+    ),
+    VariableRow(
         ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE"), Value.REMOVED, "writes down the keys of TLS connections"
     ),
 )

@@ -16,7 +16,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IdentityRow:
     """What one system gives."""
 
     system: str
@@ -24,7 +24,7 @@ class Row:
 
 
 JOB: Final = (
-    Row(
+    IdentityRow(
         "GitHub Actions, Gitea, Forgejo: OpenID Connect reference; actions/toolkit for the runtime",
         (
             "ACTIONS_ID_TOKEN_REQUEST_URL",
@@ -36,7 +36,7 @@ JOB: Final = (
             "GITHUB_CODESPACE_TOKEN",
         ),
     ),
-    Row(
+    IdentityRow(
         "GitLab: predefined variables; the last three hold the first, CI_BUILD_TOKEN is its former name",
         (
             "CI_JOB_TOKEN",
@@ -49,8 +49,8 @@ JOB: Final = (
             "CI_REPOSITORY_URL",
         ),
     ),
-    Row("Azure Pipelines: predefined variables", ("SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI")),
-    Row(
+    IdentityRow("Azure Pipelines: predefined variables", ("SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI")),
+    IdentityRow(
         "Buildkite: environment variables; internal job API",
         (
             "BUILDKITE_AGENT_ACCESS_TOKEN",
@@ -58,16 +58,18 @@ JOB: Final = (
             "BUILDKITE_AGENT_JOB_API_SOCKET",
         ),
     ),
-    Row("CircleCI: OpenID Connect tokens", ("CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2")),
-    Row("Bitbucket Pipelines: OpenID Connect", ("BITBUCKET_STEP_OIDC_TOKEN", "PIPELINES_JWT_TOKEN")),
-    Row("Semaphore: OpenID Connect; artifacts", ("SEMAPHORE_OIDC_TOKEN", "SEMAPHORE_ARTIFACT_TOKEN")),
-    Row("Bitrise: build API", ("BITRISE_BUILD_API_TOKEN", "BITRISE_IDENTITY_TOKEN")),
-    Row("Drone, Woodpecker: the login for the repository", ("DRONE_NETRC_PASSWORD", "CI_NETRC_PASSWORD")),
-    Row("Vercel: OpenID Connect federation", ("VERCEL_OIDC_TOKEN",)),
-    Row("HCP Terraform: workload identity tokens", ("TFC_WORKLOAD_IDENTITY_TOKEN",)),
-    Row("Spacelift: OpenID Connect", ("SPACELIFT_OIDC_TOKEN",)),
-    Row("SPIFFE: workload endpoint", ("SPIFFE_ENDPOINT_SOCKET",)),
-    Row(
+    IdentityRow("CircleCI: OpenID Connect tokens", ("CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2")),
+    IdentityRow("Bitbucket Pipelines: OpenID Connect", ("BITBUCKET_STEP_OIDC_TOKEN", "PIPELINES_JWT_TOKEN")),
+    IdentityRow("Semaphore: OpenID Connect; artifacts", ("SEMAPHORE_OIDC_TOKEN", "SEMAPHORE_ARTIFACT_TOKEN")),
+    IdentityRow("Bitrise: build API", ("BITRISE_BUILD_API_TOKEN", "BITRISE_IDENTITY_TOKEN")),
+    IdentityRow(
+        "Drone, Woodpecker: the login for the repository", ("DRONE_NETRC_PASSWORD", "CI_NETRC_PASSWORD")
+    ),
+    IdentityRow("Vercel: OpenID Connect federation", ("VERCEL_OIDC_TOKEN",)),
+    IdentityRow("HCP Terraform: workload identity tokens", ("TFC_WORKLOAD_IDENTITY_TOKEN",)),
+    IdentityRow("Spacelift: OpenID Connect", ("SPACELIFT_OIDC_TOKEN",)),
+    IdentityRow("SPIFFE: workload endpoint", ("SPIFFE_ENDPOINT_SOCKET",)),
+    IdentityRow(
         "AWS SDKs: web identity and container credential providers",
         (
             "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -77,7 +79,7 @@ JOB: Final = (
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         ),
     ),
-    Row(
+    IdentityRow(
         "Azure: workload identity; managed identity of App Service and Arc",
         (
             "AZURE_FEDERATED_TOKEN",

@@ -14,7 +14,7 @@ from launcher.isolation.causes import explain
 from launcher.isolation.inside.harden import harden
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, HomeMode, Level, Wishes
-from launcher.isolation.outside.levels import Attempt, Isolated, Refused, fork_isolated
+from launcher.isolation.outside.levels import Attempt, Isolated, NotIsolated, fork_isolated
 from launcher.isolation.outside.probe import read_host
 from launcher.isolation.plan import CAPTURED_PORTS, MAX_PORTS, why_lost
 from launcher.isolation.steps import Step
@@ -83,7 +83,7 @@ def isolated_child(
 
     wanted = Level.SANDBOX if given.sandbox else Level.GUARD
     outcome = fork_isolated(wanted, facts, wishes, fork)
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, NotIsolated):
         raise _refusal(outcome.failed)
     if outcome.failed:
         first = outcome.failed[0]

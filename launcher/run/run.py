@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from pydantic import SecretStr
 
-from launcher.child.child import Child, refusals_mapped
+from launcher.child.child import Child, start_refusals_mapped
 from launcher.child.signals import ending, hold
 from launcher.errors import NotConfirmed
 from launcher.isolation.model import Use
@@ -141,7 +141,7 @@ async def _serve(
 
 async def _run(child: Child, program: Sequence[str], environ: Mapping[str, str]) -> int:
     with ThreadPoolExecutor(1) as waiting:
-        with refusals_mapped():
+        with start_refusals_mapped():
             waiting.submit(int)  # begins the thread; when the program runs it must not be refused
         child.start(program, environ)
         return await asyncio.get_running_loop().run_in_executor(waiting, child.wait)

@@ -14,7 +14,7 @@ from launcher.setup.key_sources import KeySources
 from launcher.setup.nearness import did_you_mean, near
 from launcher.setup.routes import Routes, routes
 from launcher.setup.settings import HOME_VARIABLE, RUN_VARIABLE, Settings
-from launcher.setup.trust import client_context, root_certificates
+from launcher.setup.trust import provider_context, root_certificates
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.registry import Registered, Registry
 from vault.files import private_folders
@@ -145,7 +145,7 @@ class App:
         # Here and not at the top: most commands need no HTTP, and its import takes longer than they do.
         from launcher.setup.http import http_client
 
-        async with http_client(self.routes, client_context(self.roots)) as http:
+        async with http_client(self.routes, provider_context(self.roots)) as http:
             yield http
 
     @asynccontextmanager

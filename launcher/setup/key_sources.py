@@ -14,7 +14,7 @@ from vault.keys.descriptor import KeyDescriptor, read_descriptor
 from vault.keys.file import KeyFile, KeySource, NewKey
 from vault.keys.keyring import Keyring
 from vault.keys.passphrase import Passphrase
-from vault.keys.wrapping import Slot, Source
+from vault.keys.wrapping import KeySlot, Source
 
 _PHRASE: Final = "Passphrase of the vault: "
 
@@ -34,30 +34,30 @@ class KeySources:
     def create(self) -> NewKey:
         return self._usual().create()
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         return self._of(slot).unlock(slot)
 
-    def stage(self, present: Slot) -> NewKey:
+    def stage(self, present: KeySlot) -> NewKey:
         return self.named(present.source).stage(present)
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         for source in (self._file, self._keyring):
             source.leave(present)
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
         self._file.settle(slot, former)
         if Source.KEYRING in (slot.source, former and former.source):
             self._keyring.settle(slot, former)
 
-    def place(self, slot: Slot) -> Path:
+    def place(self, slot: KeySlot) -> Path:
         """The file with the key, where it is in one."""
         return self._file.place(slot)
 
-    def kept(self, slot: Slot) -> dict[str, Path]:
+    def kept(self, slot: KeySlot) -> dict[str, Path]:
         """The files with other keys than the present one, by the keys' ids; a keyring cannot be searched."""
         return self._file.kept(slot)
 
-    def kept_in(self, slot: Slot) -> Path | None:
+    def kept_in(self, slot: KeySlot) -> Path | None:
         """The file with the present key once another counts; None where no file holds it."""
         try:
             self._file.unlock(slot)
@@ -65,7 +65,7 @@ class KeySources:
             return None
         return self._file.after(slot)
 
-    def forget(self, name: str, slot: Slot) -> bool:
+    def forget(self, name: str, slot: KeySlot) -> bool:
         """Remove a kept key; whether there was one. Raises: KeyUnavailable."""
         if self._file.forget(name, slot):
             return True
@@ -103,7 +103,7 @@ class KeySources:
             return self._descriptor
         return self._passphrase if self._settings.passphrase_fd is not None else self._file
 
-    def _of(self, slot: Slot) -> KeySource:
+    def _of(self, slot: KeySlot) -> KeySource:
         match slot.source:
             case Source.PASSPHRASE:
                 return self._passphrase

@@ -48,7 +48,7 @@ def read_certificates(path: Path) -> str:
     return joined([path.read_text(encoding="ascii", errors="replace")])
 
 
-def client_context(roots: str) -> ssl.SSLContext:
+def provider_context(roots: str) -> ssl.SSLContext:
     """TLS towards providers: `roots` and nothing else is trusted.
 
     It is made by hand because `ssl.create_default_context` writes every session's keys to the file
@@ -87,7 +87,7 @@ def _named_file(name: str) -> str:
     if not found:
         raise LauncherError(f"{ROOTS_VARIABLE} {name!r} holds no certificate", hint)
     try:
-        client_context(found)
+        provider_context(found)
     except ssl.SSLError as error:
         raise LauncherError(
             f"{ROOTS_VARIABLE} {name!r} holds a certificate that cannot be read", hint

@@ -8,7 +8,7 @@ from typing import assert_never
 from pydantic import SecretStr
 
 from oauth.keeper.freshness import is_alive, is_due
-from oauth.outcome import FreshCredential, Outcome, dead, login_needed, not_connected, unconfirmed
+from oauth.outcome import FreshCredential, Outcome, dead, login_needed, nothing_stored, unconfirmed
 from oauth.reach import widened
 from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status, Versioned
 
@@ -41,7 +41,7 @@ def judge(
 ) -> Outcome | Due:
     """What to do with a record at `now`, in seconds since the epoch; `wanted` is where it would be sent."""
     if record is None:
-        return not_connected(key)
+        return nothing_stored(key)
     if ways := widened(record.value.reach, wanted):
         return unconfirmed(key, ways)
     used = refresh_token_of(record.value)

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, GrantRefused, LoginFailed, OAuthError
-from oauth.login.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
+from oauth.login.page import AccessDenied, Brought, Code, CodeRoutes, KeyRoutes
 from oauth.login.page_door import Door
 from oauth.login.page_server import LOOPBACK, listen, serving
 from oauth.protocol import CALLBACK_PATH, LOGIN_PORT, RANDOM_BYTES, authorization_url, url_safe
@@ -90,7 +90,7 @@ async def browser_login(
             verifier=url_safe(randbytes(RANDOM_BYTES)) if auth.pkce else None,
             command=command,
         )
-        callback: Brought[Code | Denied] = Brought(command, words)
+        callback: Brought[Code | AccessDenied] = Brought(command, words)
         path, door = _door(randbytes, announce)
         routes = CodeRoutes(
             provider=provider,
@@ -143,14 +143,14 @@ class _Attempt:
 
     async def complete(
         self,
-        brought: Code | Denied,
+        brought: Code | AccessDenied,
         oauth: OAuthClient,
         now: Callable[[], float],
         announce: Callable[[str], None],
     ) -> LoginResult:
         """Turn what the provider called back with into a connection."""
         match brought:
-            case Denied(error):
+            case AccessDenied(error):
                 raise _denied(error, self.provider.display_name, self.command)
             case Code(client, value):
                 tokens = await self._exchange(client, value, oauth)

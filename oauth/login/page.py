@@ -100,7 +100,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class AccessDenied:
     """The provider called back without a code (RFC 6749 section 4.1.2.1)."""
 
     error: str
@@ -127,7 +127,7 @@ class CodeRoutes:
         on_client: Callable[[ClientRegistration], None],
         state: str,
         door: Door,
-        callback: Brought[Code | Denied],
+        callback: Brought[Code | AccessDenied],
         warn: Callable[[str], None],
     ) -> None:
         self.client = client
@@ -190,10 +190,12 @@ class CodeRoutes:
         if self._callback.taken:  # a page that is loaded again
             return await self._callback.shown()
         if error := request.fields.get("error"):
-            return await self._callback.bring(Denied(error if _ERROR_CODE.fullmatch(error) else "unknown"))
+            return await self._callback.bring(
+                AccessDenied(error if _ERROR_CODE.fullmatch(error) else "unknown")
+            )
         if code := request.fields.get("code"):
             return await self._callback.bring(Code(self.client, SecretStr(code)))
-        return await self._callback.bring(Denied("no_code"))
+        return await self._callback.bring(AccessDenied("no_code"))
 
     def _not_accepted(self, why: str) -> Response:
         if not self._warned:  # once: another page could fill the terminal

@@ -29,7 +29,7 @@ from vault.keys.file import KeyFile, KeySource, NewKey
 from vault.keys.keyring import Keyring
 from vault.keys.opening import stored_slot
 from vault.keys.rekey import rekey
-from vault.keys.wrapping import Slot, Source
+from vault.keys.wrapping import KeySlot, Source
 from vault.model import ConnectionKey, Versioned
 from vault.restore import restore
 from vault.storage import SqliteStorage
@@ -83,16 +83,16 @@ class AnySource:
     def create(self) -> NewKey:
         return self.kinds[Source.FILE].create()
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         return self.kinds[slot.source].unlock(slot)
 
-    def stage(self, present: Slot) -> NewKey:
+    def stage(self, present: KeySlot) -> NewKey:
         return self.kinds[present.source].stage(present)
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         self.kinds[Source.FILE].leave(present)
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
         for source in self.kinds.values():
             source.settle(slot, former)
 
@@ -156,7 +156,7 @@ class Bench:
     def open(self, *, create: bool = False) -> Vault:
         return Vault.open(SqliteStorage(self.home / "vault.db"), AnySource(self.home), create=create)
 
-    def slot(self) -> Slot:
+    def slot(self) -> KeySlot:
         with closing(SqliteStorage(self.home / "vault.db")) as storage:
             return stored_slot(storage)
 

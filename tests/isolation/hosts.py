@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 
-from launcher.isolation.inside.seccomp import Condition, Denial, assemble, load
+from launcher.isolation.inside.seccomp import CallFilter, Condition, assemble, load
 from launcher.isolation.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -63,10 +63,10 @@ def become(kind: str) -> None:
             _docker()
         case "no-landlock":
             on = machine()
-            load(assemble([Denial(444, errno.ENOSYS)], on))
+            load(assemble([CallFilter(444, errno.ENOSYS)], on))
         case "nothing":
             _docker()
-            load(assemble([Denial(444, errno.ENOSYS)], machine()))
+            load(assemble([CallFilter(444, errno.ENOSYS)], machine()))
         case "masked-proc":
             _own_mounts(new_user=True)
             mount("/dev/null", "/proc/version", None, MS_BIND)
@@ -86,13 +86,13 @@ def _docker() -> None:
     """The part of Docker's default filter that matters here, from its published profile."""
     on = machine()
     flags = tuple(1 << bit for bit in range(32) if _CLONE_FLAGS >> bit & 1)
-    refused = [Denial(on.clone, errno.EPERM, (Condition(0, (flag,), flag),)) for flag in flags]
+    refused = [CallFilter(on.clone, errno.EPERM, (Condition(0, (flag,), flag),)) for flag in flags]
     load(
         assemble(
             [
-                Denial(on.unshare, errno.EPERM),
-                Denial(on.clone3, errno.ENOSYS),
-                *(Denial(number, errno.EPERM) for number in (on.add_key, on.request_key, on.keyctl)),
+                CallFilter(on.unshare, errno.EPERM),
+                CallFilter(on.clone3, errno.ENOSYS),
+                *(CallFilter(number, errno.EPERM) for number in (on.add_key, on.request_key, on.keyctl)),
                 *refused,
             ],
             on,

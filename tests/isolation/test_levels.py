@@ -13,7 +13,7 @@ import pytest
 from launcher.isolation.causes import Host, explain
 from launcher.isolation.measure.survey import survey
 from launcher.isolation.model import Facts, Level, Wishes
-from launcher.isolation.outside.levels import FALLBACKS, Refused, fork_isolated
+from launcher.isolation.outside.levels import FALLBACKS, NotIsolated, fork_isolated
 from launcher.isolation.progress import Failed, receive, report_channel, send_failed, send_ready
 from launcher.isolation.steps import Step, StepFailed
 from launcher.isolation.syscalls import MACHINES, unavailable
@@ -195,6 +195,6 @@ def test_each_level_that_fails_is_abandoned_before_the_next(around: World) -> No
         return made[-1]
 
     refused = fork_isolated(Level.GUARD, facts, Wishes(), fork)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, NotIsolated)
     assert [attempt.level for attempt in refused.failed] == list(FALLBACKS[Level.GUARD])
     assert [child.abandoned for child in made] == [1, 1, 1]

@@ -166,7 +166,7 @@ def test_a_child_whose_launcher_has_ended_already_is_killed() -> None:
     """There is a moment between the fork and the request to be killed with the parent."""
     for wrong, status in ((0, 0), (1, -signal.SIGKILL)):
         script = (
-            "import os, time\nfrom launcher.child.death import die_with_parent\n"
-            f"die_with_parent(os.getppid() + {wrong})\ntime.sleep(0.05)"
+            "import os, time\nfrom launcher.child.death import end_with_launcher\n"
+            f"end_with_launcher(os.getppid() + {wrong})\ntime.sleep(0.05)"
         )
         assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == status

@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from oauth.health import (
     EXPIRING,
+    Examined,
     Expected,
-    Finding,
     Probed,
     check_url,
     condemns,
@@ -122,7 +122,7 @@ def test_without_a_stored_client_id_no_token_is_ours() -> None:
 
 def test_lost_scopes_are_named_with_the_login_that_brings_them_back() -> None:
     found = from_answer(KEY, provider(check_scopes_field="s"), connection(), EXPECTED, probed(200, {"s": ""}))
-    assert found == Finding(
+    assert found == Examined(
         Health.SCOPES_LOST,
         "acme/work has lost the scopes read, write",
         "run <login default/acme/work scopes=read,write>",
@@ -134,8 +134,8 @@ def test_lost_scopes_are_named_with_the_login_that_brings_them_back() -> None:
     [(EXPIRING - 1, "23 hours"), (7200.0, "2 hours"), (7199.0, "1 hour"), (60.0, "less than an hour")],
 )
 def test_the_end_of_a_token_that_cannot_be_refreshed_is_announced(left: float, words: str) -> None:
-    found = unless_expiring(KEY, Finding(Health.HEALTHY), connection(refresh=False, end=left), 0.0)
-    assert found == Finding(
+    found = unless_expiring(KEY, Examined(Health.HEALTHY), connection(refresh=False, end=left), 0.0)
+    assert found == Examined(
         Health.EXPIRING,
         f"acme/work ends in {words} and cannot be refreshed",
         "run <login default/acme/work>",
@@ -152,11 +152,11 @@ def test_the_end_of_a_token_that_cannot_be_refreshed_is_announced(left: float, w
     ],
 )
 def test_what_can_be_refreshed_or_ends_later_is_not_expiring(lasting: Connection) -> None:
-    assert unless_expiring(KEY, Finding(Health.HEALTHY), lasting, 0.0) == Finding(Health.HEALTHY)
+    assert unless_expiring(KEY, Examined(Health.HEALTHY), lasting, 0.0) == Examined(Health.HEALTHY)
 
 
 def test_a_worse_finding_is_not_hidden_by_an_end_that_is_near() -> None:
-    worse = Finding(Health.SCOPES_LOST, "m", "h")
+    worse = Examined(Health.SCOPES_LOST, "m", "h")
     assert unless_expiring(KEY, worse, connection(refresh=False, end=60.0), 0.0) == worse
 
 
@@ -173,7 +173,7 @@ def test_a_worse_finding_is_not_hidden_by_an_end_that_is_near() -> None:
 )
 def test_why_the_keeper_hands_nothing_out_tells_the_health(why: Why, refresh: bool, found: Health) -> None:
     outcome = NotUsable(why, "message", "hint")
-    assert from_outcome(outcome, connection(refresh=refresh)) == Finding(found, "message", "hint")
+    assert from_outcome(outcome, connection(refresh=refresh)) == Examined(found, "message", "hint")
 
 
 def test_the_address_to_ask_is_that_of_the_check_and_else_that_of_the_user() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.audit import describe, shown_path
+from proxy.audit import reason_of, shown_path
 from proxy.model import Event, Inject, PassThrough, Reason, Refuse
 from tests.proxy.test_policy import GOOD, RULE
 
@@ -34,12 +34,12 @@ from tests.proxy.test_policy import GOOD, RULE
     ],
 )
 def test_each_decision_has_its_event(decision: Inject | PassThrough | Refuse, event: Event) -> None:
-    assert describe(GOOD, decision, 200) == event
+    assert reason_of(GOOD, decision, 200) == event
 
 
 def test_a_decision_of_an_unknown_kind_has_no_event() -> None:
     with pytest.raises(AssertionError):
-        describe(GOOD, object(), 200)  # type: ignore[arg-type]
+        reason_of(GOOD, object(), 200)  # type: ignore[arg-type]
 
 
 def test_the_query_is_left_out() -> None:
@@ -62,5 +62,5 @@ def test_no_secret_of_forty_characters_survives_in_a_path(text: str) -> None:
 
 def test_no_header_reaches_an_event() -> None:
     target = replace(GOOD, headers=((b"Authorization", b"Bearer CANARY"),))
-    event = describe(target, Inject(RULE), 200)
+    event = reason_of(target, Inject(RULE), 200)
     assert "CANARY" not in "".join(str(getattr(event, field.name)) for field in fields(event))

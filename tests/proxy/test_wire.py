@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from launcher.setup.http import http_client
 from launcher.setup.routes import Routes
 from launcher.setup.settings import parse_connect_to
-from launcher.setup.trust import client_context
+from launcher.setup.trust import provider_context
 from proxy.dial import Dialer
 from proxy.model import Event, Fresh, Origin, Reason, Unavailable
 from proxy.resend import resend_over
@@ -523,7 +523,7 @@ async def test_a_stream_is_not_waited_for_to_its_end(tmp_path: Path, monkeypatch
     routes = Routes((parse_connect_to(f"discord.com:443:127.0.0.1:{port}", "test"),), None, "")
     roots = authority.ca_file.read_text()
     async with (
-        http_client(routes, client_context(roots)) as http,
+        http_client(routes, provider_context(roots)) as http,
         running_proxy(
             rules=(DISCORD,),
             source=Source(recovery=Fresh(SecretStr("another-credential"), 2)),

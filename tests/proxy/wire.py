@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from launcher.setup.http import http_client
 from launcher.setup.routes import Routes
 from launcher.setup.settings import parse_connect_to
-from launcher.setup.trust import client_context
+from launcher.setup.trust import provider_context
 from proxy.dial import Dialer
 from proxy.model import (
     AuditSink,
@@ -219,7 +219,7 @@ async def proxied(
     trusted = roots or standin.ca_file.read_text()
     entries = tuple(parse_connect_to(entry, "test") for entry in standin.connect_to)
     async with (
-        http_client(Routes(entries, None, ""), client_context(trusted)) as http,
+        http_client(Routes(entries, None, ""), provider_context(trusted)) as http,
         running_proxy(
             rules=rules,
             source=source or Source(),

@@ -18,13 +18,13 @@ from vault.keys.descriptor import KeyDescriptor
 from vault.keys.file import KeyFile, KeySource, NewKey, key_text
 from vault.keys.keyring import SERVICE, Keyring
 from vault.keys.passphrase import RFC_9106_SECOND
-from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, Slot, key_id, wrap
+from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, KeySlot, key_id, wrap
 
 KEY = bytes(range(32))
 PHRASE = "CANARY-correct-horse"
 
 
-def slot_of(made: NewKey) -> Slot:
+def slot_of(made: NewKey) -> KeySlot:
     return wrap(made.key, bytes(12), bytes(32), made.origin, 0)
 
 
@@ -38,7 +38,7 @@ class OvertakenKeyFile(KeyFile):
 
     overtaken = False
 
-    def place(self, slot: Slot) -> Path:
+    def place(self, slot: KeySlot) -> Path:
         place = super().place(slot)
         if not self.overtaken:
             self.overtaken = True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vault.errors import KeyUnavailable
 from vault.keys.file import ANEW, READ_LIMIT, NewKey, NothingKept, parse_key
-from vault.keys.wrapping import FromDescriptor, Slot, key_id
+from vault.keys.wrapping import FromDescriptor, KeySlot, key_id
 
 
 def read_descriptor(number: int) -> bytes:
@@ -39,7 +39,7 @@ class KeyDescriptor(NothingKept):
     def create(self) -> NewKey:
         return NewKey(self._given(), FromDescriptor())
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         key = self._given()
         if key_id(key) != slot.key_id:
             raise KeyUnavailable(
@@ -48,7 +48,7 @@ class KeyDescriptor(NothingKept):
             )
         return key
 
-    def stage(self, present: Slot) -> NewKey:
+    def stage(self, present: KeySlot) -> NewKey:
         made = self.create()
         if key_id(made.key) == present.key_id:
             raise KeyUnavailable("the new key is the present one", "make another key")

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from vault.envelope import KEY_BYTES
 from vault.errors import FormatTooNew, KeyUnavailable, VaultError
 from vault.files import make_private_folder, new_file, refusals_mapped, require_private, sync_folder
-from vault.keys.wrapping import FromFile, Origin, Slot, key_id
+from vault.keys.wrapping import FromFile, KeySlot, Origin, key_id
 
 KEY_FORMAT: Final = 1
 """The number in the first word of a key as text."""
@@ -57,19 +57,19 @@ class KeySource(Protocol):
         """The key for a new vault, kept durably; one that is there is used."""
         ...
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         """The key that `slot.key_id` names."""
         ...
 
-    def stage(self, present: Slot) -> NewKey:
+    def stage(self, present: KeySlot) -> NewKey:
         """Another key, kept durably beside the one that `present` names."""
         ...
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         """Prepare for the key that `present` names not to be needed any more, and keep it at hand."""
         ...
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
         """Keep the key that `slot` names, and none that never counted; `former` is where a change began.
 
         A key that did count stays as well, under its id. `slot` is the stored one, and its lock is held.
@@ -85,10 +85,10 @@ class KeySource(Protocol):
 class NothingKept:
     """The part of a key source that has nothing to clean up."""
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         """The user keeps the key."""
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
         """Nothing is left over."""
 
     @property
@@ -139,12 +139,12 @@ class KeyFile:
             )
         return key
 
-    def place(self, slot: Slot) -> Path:
+    def place(self, slot: KeySlot) -> Path:
         """The file for the key that `slot` names."""
         own = self._own(slot.key_id)
         return own if os.path.lexists(own) else self._path
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         # Each twice: whichever way a change of key renames or removes them meanwhile, the key is met once.
         for read in (self._read_pending, lambda: self._read(self.place(slot))) * 2:
             key = read()
@@ -156,7 +156,7 @@ class KeyFile:
             f"put the right key back, or restore the vault if it was changed; {ANEW}",
         )
 
-    def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)
+    def stage(self, present: KeySlot) -> NewKey:  # noqa: ARG002  (other sources need it)
         key = os.urandom(KEY_BYTES)
         if self._shared:
             place = self._own(key_id(key)) if os.path.lexists(self._path) else self._path
@@ -172,7 +172,7 @@ class KeyFile:
         self._keep(replaced)
         return NewKey(key, FromFile())
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         if self._shared:
             return
         key = self._read(self._path)
@@ -180,7 +180,7 @@ class KeyFile:
             self._rename(self._path, self._pending)
             self._keep(key)
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:  # noqa: ARG002
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:  # noqa: ARG002
         if not self.unsettled:
             return
         pending = self._read_pending()
@@ -205,11 +205,11 @@ class KeyFile:
         with refusals_mapped(self._pending):
             return not self._shared and os.path.lexists(self._pending)
 
-    def after(self, slot: Slot) -> Path:
+    def after(self, slot: KeySlot) -> Path:
         """The file for the key that `slot` names once another counts."""
         return self.place(slot) if self._shared else self._own(slot.key_id)
 
-    def kept(self, slot: Slot) -> dict[str, Path]:
+    def kept(self, slot: KeySlot) -> dict[str, Path]:
         """The files with other keys than the one that `slot` names, by the keys' ids."""
         found: dict[str, Path] = {}
         with suppress(VaultError):
@@ -223,7 +223,7 @@ class KeyFile:
         found.pop(slot.key_id, None)
         return found
 
-    def forget(self, name: str, slot: Slot) -> bool:
+    def forget(self, name: str, slot: KeySlot) -> bool:
         """Remove a kept key; whether there was one. The lock of `slot`, the stored one, is held.
 
         Raises: KeyUnavailable for one that other vaults may need.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
 from vault.keys.file import ANEW, KEY_ID, NewKey, key_text, parse_key
-from vault.keys.wrapping import FromKeyring, Slot, key_id
+from vault.keys.wrapping import FromKeyring, KeySlot, key_id
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -49,7 +49,7 @@ class Keyring:
     def create(self) -> NewKey:
         return self._stored(f"{self._randbytes(8).hex()}-1")
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         if not isinstance(slot.origin, FromKeyring):
             raise KeyUnavailable("this vault's key is not in the keyring", "see <vault key>")
         key = self._found(slot.origin.entry, slot.key_id)
@@ -61,7 +61,7 @@ class Keyring:
             f"restore the keyring, or restore the vault from a backup; {ANEW}",
         )
 
-    def stage(self, present: Slot) -> NewKey:
+    def stage(self, present: KeySlot) -> NewKey:
         match present.origin:
             case FromKeyring(entry=entry):
                 self._keep(entry, present.key_id)
@@ -69,10 +69,10 @@ class Keyring:
             case _:
                 return self.create()
 
-    def leave(self, present: Slot) -> None:
+    def leave(self, present: KeySlot) -> None:
         """The key stays where it is until the vault is written."""
 
-    def settle(self, slot: Slot, former: Slot | None = None) -> None:
+    def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
         if isinstance(slot.origin, FromKeyring):
             # Now, as the vault may be replaced by a backup, and then its places are written anew.
             self._keep(slot.origin.entry, slot.key_id)
@@ -86,7 +86,7 @@ class Keyring:
     def unsettled(self) -> bool:
         return False  # a look would cost more than the next change of key, which overwrites what is left
 
-    def forget(self, name: str, slot: Slot) -> bool:
+    def forget(self, name: str, slot: KeySlot) -> bool:
         """Remove a kept key, which is not the one that `slot` names; whether there was one."""
         if name == slot.key_id or not KEY_ID.fullmatch(name) or self._text(name) is None:
             return False

@@ -11,7 +11,7 @@ from typing import Final
 from vault.envelope import KEY_BYTES, NONCE_BYTES, SLOT
 from vault.errors import KeyUnavailable, LockTimeout, RecordDamaged, VaultError
 from vault.keys.file import KeySource
-from vault.keys.wrapping import Slot, encode, parse, unwrap, wrap
+from vault.keys.wrapping import KeySlot, encode, parse, unwrap, wrap
 from vault.storage import Premise, Storage, StoredRecord
 
 CREATION_TIMEOUT: Final = 30.0
@@ -32,7 +32,7 @@ class Opened:
         return Premise(SLOT, self.stored)
 
 
-def stored_slot(storage: Storage) -> Slot:
+def stored_slot(storage: Storage) -> KeySlot:
     """The key slot; what it says is public. Raises: KeyUnavailable, RecordDamaged, FormatTooNew."""
     return parse(_stored(storage).blob)
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
 from vault.keys.file import ANEW, NewKey, NothingKept
-from vault.keys.wrapping import FromPassphrase, Slot, key_id
+from vault.keys.wrapping import FromPassphrase, KeySlot, key_id
 
 MIN_LENGTH: Final = 8
 """Characters; the least that NIST SP 800-63B (2017) section 5.1.1.1 allows."""
@@ -71,7 +71,7 @@ class Passphrase(NothingKept):
         )
         return NewKey(_derived(passphrase, origin), origin)
 
-    def unlock(self, slot: Slot) -> bytes:
+    def unlock(self, slot: KeySlot) -> bytes:
         if not isinstance(slot.origin, FromPassphrase):
             raise KeyUnavailable("this vault is not opened by a passphrase", "see <vault key>")
         if self._answer is None:
@@ -81,7 +81,7 @@ class Passphrase(NothingKept):
             raise KeyUnavailable("the passphrase is wrong", f"try again; {ANEW}")
         return key
 
-    def stage(self, present: Slot) -> NewKey:  # noqa: ARG002  (other sources need it)
+    def stage(self, present: KeySlot) -> NewKey:  # noqa: ARG002  (other sources need it)
         return self.create()
 
 

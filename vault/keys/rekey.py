@@ -12,7 +12,7 @@ from vault.envelope import KEY_BYTES, NONCE_BYTES, SLOT, Kind, RecordId, profile
 from vault.errors import RecordDamaged
 from vault.keys.file import KeySource
 from vault.keys.opening import stored_slot, unlocked
-from vault.keys.wrapping import Slot, encode, wrap
+from vault.keys.wrapping import KeySlot, encode, wrap
 from vault.storage import Storage, StoredRecord
 
 LOCK_WAIT: Final = 60.0
@@ -23,7 +23,7 @@ LOCK_WAIT: Final = 60.0
 class Rekeyed:
     """What a change of key has done."""
 
-    slot: Slot
+    slot: KeySlot
     records: int
     """How many records are sealed under the new key."""
     left: list[RecordId]

@@ -80,7 +80,7 @@ class FromPassphrase(_Public):
 Origin = Annotated[FromFile | FromDescriptor | FromKeyring | FromPassphrase, Field(discriminator="source")]
 
 
-class Slot(_Public):
+class KeySlot(_Public):
     """How the vault's key is kept."""
 
     origin: Origin
@@ -103,16 +103,16 @@ def key_id(key: bytes) -> str:
     return hkdf.derive(key).hex()
 
 
-def wrap(key: bytes, nonce: bytes, vault_key: bytes, origin: Origin, created_at: int) -> Slot:
+def wrap(key: bytes, nonce: bytes, vault_key: bytes, origin: Origin, created_at: int) -> KeySlot:
     """Wrap the vault's key. `nonce` must never have been used with `key` before."""
     if not len(key) == len(vault_key) == KEY_BYTES or len(nonce) != NONCE_BYTES:
         raise ValueError("a key has 32 bytes and a nonce 12")
     public = _public(origin, key_id(key), created_at)
     wrapped = nonce + AESGCM(key).encrypt(nonce, vault_key, public)
-    return Slot(origin=origin, key_id=key_id(key), created_at=created_at, wrapped=wrapped.hex())
+    return KeySlot(origin=origin, key_id=key_id(key), created_at=created_at, wrapped=wrapped.hex())
 
 
-def unwrap(key: bytes, slot: Slot) -> bytes:
+def unwrap(key: bytes, slot: KeySlot) -> bytes:
     """The vault's key. `key` is the one that `slot.key_id` names.
 
     Raises: RecordDamaged.
@@ -125,12 +125,12 @@ def unwrap(key: bytes, slot: Slot) -> bytes:
         raise _damaged() from exc
 
 
-def encode(slot: Slot) -> bytes:
+def encode(slot: KeySlot) -> bytes:
     """The bytes that are stored."""
     return bytes([SLOT_FORMAT]) + json.dumps(slot.model_dump()).encode()
 
 
-def parse(stored: bytes) -> Slot:
+def parse(stored: bytes) -> KeySlot:
     """Raises: FormatTooNew, RecordDamaged."""
     # The version comes first: what a newer authsome wrote must not be called damaged.
     if stored and stored[0] > SLOT_FORMAT:
@@ -138,7 +138,7 @@ def parse(stored: bytes) -> Slot:
     if not stored or stored[0] != SLOT_FORMAT:
         raise _damaged()
     try:
-        return Slot.model_validate_json(stored[1:])
+        return KeySlot.model_validate_json(stored[1:])
     except ValidationError as exc:
         raise _damaged() from exc
 

@@ -40,7 +40,7 @@ _SCOPE_SINCE: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FolderRule:
     """What is allowed in `path` and below."""
 
     path: str
@@ -67,7 +67,7 @@ def restrict_scope() -> None:
     if scoped(abi):
         _restrict(_ruleset(0, abi), [])
     else:
-        _restrict(_ruleset(_MAKE_BLOCK, abi), [Rule("/", _MAKE_BLOCK)])
+        _restrict(_ruleset(_MAKE_BLOCK, abi), [FolderRule("/", _MAKE_BLOCK)])
 
 
 def restrict_files(hidden: Collection[str], visible: Collection[str], read_only: Collection[str]) -> None:
@@ -80,9 +80,9 @@ def restrict_files(hidden: Collection[str], visible: Collection[str], read_only:
     abi = version()
     rights = _RIGHTS_BY_ABI.get(abi, _RIGHTS_LATEST)
     reading = EXECUTE | READ_FILE | READ_DIR
-    rules = [Rule("/", READ_DIR)]
-    rules += [Rule(path, rights) for path in carve("/", {*hidden, *read_only})]
-    rules += [Rule(path, reading) for path in [*read_only, *visible]]
+    rules = [FolderRule("/", READ_DIR)]
+    rules += [FolderRule(path, rights) for path in carve("/", {*hidden, *read_only})]
+    rules += [FolderRule(path, reading) for path in [*read_only, *visible]]
     _restrict(_ruleset(rights, abi), rules)
 
 
@@ -117,7 +117,7 @@ def _ruleset(files: int, abi: int) -> int:
     return syscall(_CREATE_RULESET, ctypes.addressof(attributes), size, 0)
 
 
-def _restrict(ruleset: int, rules: Sequence[Rule]) -> None:
+def _restrict(ruleset: int, rules: Sequence[FolderRule]) -> None:
     try:
         for rule in rules:
             _add(ruleset, rule)
@@ -127,7 +127,7 @@ def _restrict(ruleset: int, rules: Sequence[Rule]) -> None:
         os.close(ruleset)
 
 
-def _add(ruleset: int, rule: Rule) -> None:
+def _add(ruleset: int, rule: FolderRule) -> None:
     try:
         opened = os.open(rule.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):

@@ -54,7 +54,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
+class CallFilter:
     """One call that is answered with `error`; all conditions must hold."""
 
     number: int
@@ -62,7 +62,7 @@ class Denial:
     conditions: tuple[Condition, ...] = ()
 
 
-def denials(denied: Collection[Denied], on: Machine) -> list[Denial]:
+def denials(denied: Collection[Denied], on: Machine) -> list[CallFilter]:
     """The calls behind what is denied."""
     found = []
     for what in sorted(denied, key=lambda item: item.value):
@@ -70,31 +70,31 @@ def denials(denied: Collection[Denied], on: Machine) -> list[Denial]:
     return found
 
 
-def _denials(what: Denied, on: Machine) -> list[Denial]:
+def _denials(what: Denied, on: Machine) -> list[CallFilter]:
     match what:
         case Denied.TERMINAL_INPUT:
-            return [Denial(on.ioctl, errno.EPERM, (Condition(1, (_TIOCSTI, _TIOCLINUX)),))]
+            return [CallFilter(on.ioctl, errno.EPERM, (Condition(1, (_TIOCSTI, _TIOCLINUX)),))]
         case Denied.KEYRING:
-            return [Denial(number, errno.EPERM) for number in (on.add_key, on.request_key, on.keyctl)]
+            return [CallFilter(number, errno.EPERM) for number in (on.add_key, on.request_key, on.keyctl)]
         case Denied.VSOCK:
-            return [Denial(on.socket, errno.EAFNOSUPPORT, (Condition(0, (_AF_VSOCK,)),))]
+            return [CallFilter(on.socket, errno.EAFNOSUPPORT, (Condition(0, (_AF_VSOCK,)),))]
         case Denied.HANDLES:
-            return [Denial(number, errno.EPERM) for number in (on.open_by_handle_at, on.bpf)]
+            return [CallFilter(number, errno.EPERM) for number in (on.open_by_handle_at, on.bpf)]
         case Denied.UNIX_SOCKETS:
             family = Condition(0, (_AF_UNIX,))
             # The kernel makes a datagram socket of a raw one.
             unconnected = Condition(1, (_SOCK_DGRAM, _SOCK_RAW), _TYPE_BITS)
             return [
-                Denial(on.socket, errno.EPERM, (family,)),
-                Denial(on.socketpair, errno.EPERM, (family, unconnected)),
+                CallFilter(on.socket, errno.EPERM, (family,)),
+                CallFilter(on.socketpair, errno.EPERM, (family, unconnected)),
             ]
         case Denied.IO_URING:
-            return [Denial(on.io_uring_setup, errno.ENOSYS)]
+            return [CallFilter(on.io_uring_setup, errno.ENOSYS)]
         case _:
             assert_never(what)
 
 
-def assemble(denied: Sequence[Denial], on: Machine) -> bytes:
+def assemble(denied: Sequence[CallFilter], on: Machine) -> bytes:
     """The program. Calls of another architecture, and of x32, are refused whole."""
     program = [
         _instruction(_LOAD, _ARCHITECTURE),
@@ -110,7 +110,7 @@ def assemble(denied: Sequence[Denial], on: Machine) -> bytes:
     return b"".join(program)
 
 
-def _block(denial: Denial) -> list[bytes]:
+def _block(denial: CallFilter) -> list[bytes]:
     """Return the error if all holds; else go on behind the block with the number loaded again."""
     end = [_instruction(_RETURN, _ERRNO | denial.error), _instruction(_LOAD, _NUMBER)]
     inner: list[bytes] = []

@@ -59,7 +59,7 @@ class Isolated[C: Abandonable]:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NotIsolated:
     """No level that would do works here; nothing is running."""
 
     failed: tuple[Attempt, ...]
@@ -67,7 +67,7 @@ class Refused:
 
 def fork_isolated[C: Abandonable](
     wanted: Level, facts: Facts, wishes: Wishes, fork: Fork[C]
-) -> Isolated[C] | Refused:
+) -> Isolated[C] | NotIsolated:
     """Fork children until one is set up. Raises: OSError, where none can be forked."""
     failed: list[Attempt] = []
     for level in FALLBACKS[wanted]:
@@ -78,7 +78,7 @@ def fork_isolated[C: Abandonable](
             return Isolated(child, level, listeners, outcome.missing, tuple(failed))
         child.abandon()
         failed.append(Attempt(level, outcome))
-    return Refused(tuple(failed))
+    return NotIsolated(tuple(failed))
 
 
 def fork_as_planned[C: Abandonable](plan: Plan, fork: Fork[C]) -> tuple[C, Ready | Failed]:

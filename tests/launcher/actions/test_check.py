@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from launcher.actions.check import exit_code
 from launcher.errors import ExitCode
-from oauth.health import Finding
+from oauth.health import Examined
 from tests.launcher.cli import ROOT, Program, Said
 from tests.standin import CLIENT_ID, CLIENT_SECRET, Answer, Mishap, StandIn, Tokens
 from vault.model import ApiKey, ClientRegistration, Connection, ConnectionKey, Health, OAuthTokens
@@ -379,7 +379,7 @@ def test_a_definition_that_became_wider_is_not_asked_with(desk: Desk) -> None:
 
 
 def test_a_needed_login_counts_for_more_than_what_may_pass_by_itself() -> None:
-    codes = {health: exit_code([Finding(health)]) for health in Health}
+    codes = {health: exit_code([Examined(health)]) for health in Health}
     assert {health for health, code in codes.items() if code is ExitCode.DONE} == {
         Health.HEALTHY,
         Health.UNVERIFIED,
@@ -389,8 +389,8 @@ def test_a_needed_login_counts_for_more_than_what_may_pass_by_itself() -> None:
         Health.UNCONFIRMED,
         Health.DAMAGED,
     }
-    assert exit_code([Finding(Health.UNREACHABLE), Finding(Health.EXPIRING)]) is ExitCode.LOGIN_NEEDED
-    assert exit_code([Finding(Health.HEALTHY), Finding(Health.DAMAGED)]) is ExitCode.FAILED
+    assert exit_code([Examined(Health.UNREACHABLE), Examined(Health.EXPIRING)]) is ExitCode.LOGIN_NEEDED
+    assert exit_code([Examined(Health.HEALTHY), Examined(Health.DAMAGED)]) is ExitCode.FAILED
 
 
 def test_all_and_default_connections(desk: Desk) -> None:

@@ -10,12 +10,12 @@ from launcher.errors import UsageProblem
 from launcher.setup.http import http_client
 from launcher.setup.routes import Routes, routes
 from launcher.setup.settings import ConnectTo, parse_connect_to
-from launcher.setup.trust import client_context
+from launcher.setup.trust import provider_context
 from tests.standin import Answer, StandIn
 
 
 def context_of(standin: StandIn) -> ssl.SSLContext:
-    return client_context(standin.ca_file.read_text())
+    return provider_context(standin.ca_file.read_text())
 
 
 def entries(*texts: str) -> tuple[ConnectTo, ...]:

@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from launcher.errors import LauncherError
-from launcher.setup.trust import certificates, client_context, joined, root_certificates
+from launcher.setup.trust import certificates, joined, provider_context, root_certificates
 from tests.proxy.test_tls import Issuer, serving
 
 
@@ -88,7 +88,7 @@ def test_each_certificate_stands_once_also_with_other_line_ends() -> None:
 
 def test_the_context_verifies_and_trusts_the_given_roots_alone() -> None:
     certificate, _ = authority()
-    context = client_context(certificate)
+    context = provider_context(certificate)
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.cert_store_stats()["x509"] == 1
@@ -101,7 +101,7 @@ def test_a_common_name_is_no_host_name_to_our_own_requests(alternative: bool) ->
     server = SSL.Connection(serving(root, "discord.com", alternative=alternative))
     server.set_accept_state()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = client_context(root.pem).wrap_bio(incoming, outgoing, server_hostname="discord.com")
+    client = provider_context(root.pem).wrap_bio(incoming, outgoing, server_hostname="discord.com")
 
     def shake_hands() -> None:
         for _ in range(3):
@@ -121,4 +121,4 @@ def test_a_common_name_is_no_host_name_to_our_own_requests(alternative: bool) ->
 
 def test_our_own_requests_are_not_renegotiated() -> None:
     """A second handshake could show another certificate than the one that was verified."""
-    assert client_context(Issuer("root").pem).options & ssl.OP_NO_RENEGOTIATION
+    assert provider_context(Issuer("root").pem).options & ssl.OP_NO_RENEGOTIATION

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from launcher.text.words import words
 from oauth.errors import LoginFailed
-from oauth.login.page import Brought, Code, CodeRoutes, Denied, KeyRoutes
+from oauth.login.page import AccessDenied, Brought, Code, CodeRoutes, KeyRoutes
 from oauth.login.page_door import Door
 from oauth.login.page_html import connected, notice
 from oauth.login.page_http import COOKIE, MAX_BODY, MAX_HEAD, Head, Refused, parse_head
@@ -66,7 +66,7 @@ class Served:
     """A page under test, and a browser's way of talking to it: that in which the login began."""
 
     port: int
-    callback: Brought[Code | Denied]
+    callback: Brought[Code | AccessDenied]
     registered: list[ClientRegistration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ async def login_page(
     register: Callable[[ClientRegistration], None] = lambda _client: None,
 ) -> AsyncIterator[Served]:
     with listen(0) as listener:
-        callback: Brought[Code | Denied] = Brought("<login discord>", words)
+        callback: Brought[Code | AccessDenied] = Brought("<login discord>", words)
         served = Served(listener.getsockname()[1], callback)
 
         def on_client(client: ClientRegistration) -> None:
@@ -287,7 +287,7 @@ async def test_an_interrupted_login_tells_the_waiting_browser() -> None:
 async def test_a_callback_without_a_code_is_a_denial(query: str, error: str) -> None:
     async with login_page(known=True) as page:
         asked = asyncio.create_task(page.get(f"/auth/callback/oauth?state={STATE}&{query}"))
-        assert await page.callback.wait(5) == Denied(error)
+        assert await page.callback.wait(5) == AccessDenied(error)
     await asked
 
 
@@ -581,7 +581,7 @@ async def key_page() -> AsyncIterator[tuple[Served, Brought[SecretStr]]]:
     assert isinstance(KEYED.auth, StaticKey)
     with listen(0) as listener:
         key: Brought[SecretStr] = Brought("<login keyed>", words)
-        unused: Brought[Code | Denied] = Brought("")
+        unused: Brought[Code | AccessDenied] = Brought("")
         routes = KeyRoutes(provider=KEYED, auth=KEYED.auth, door=Door(HOME, SEAL, print), key=key)
         async with serving(listener, routes.answer):
             with key:

@@ -12,8 +12,8 @@ from vault.keys.wrapping import (
     FromFile,
     FromKeyring,
     FromPassphrase,
+    KeySlot,
     Origin,
-    Slot,
     Source,
     encode,
     key_id,
@@ -37,7 +37,7 @@ SLOT_1 = (
 )
 
 
-def made(origin: Origin = PASSPHRASE) -> Slot:
+def made(origin: Origin = PASSPHRASE) -> KeySlot:
     return wrap(KEY, NONCE, VAULT_KEY, origin, 1_700_000_000)
 
 
