@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from oauth.answer import read_json, read_object
 from oauth.outcome import NotUsable, Why, log_in
-from oauth.provider import OAuth2, Provider, StaticKey
+from oauth.provider import Auth, OAuth2, Provider, StaticKey
 from vault.model import ApiKey, Connection, ConnectionKey, Health, OAuthTokens
 
 EXPIRING: Final = 24 * 3600.0
@@ -68,7 +68,7 @@ def from_outcome(outcome: NotUsable, connection: Connection) -> Examined:
     return Examined(_health(outcome.why, connection), outcome.message, outcome.hint)
 
 
-def vouches(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
+def vouches(auth: Auth, probed: Probed) -> bool:
     """Whether the API itself says that it knows the credential.
 
     A front, a portal or an inspecting proxy answers with any status and a page of its own, and knows no
@@ -79,7 +79,7 @@ def vouches(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
     return 200 <= probed.status < 300 and _is_own(auth, probed.body)
 
 
-def condemns(auth: OAuth2 | StaticKey, probed: Probed) -> bool:
+def condemns(auth: Auth, probed: Probed) -> bool:
     """Whether the API itself says that it does not know the credential."""
     if probed.status != 401:
         return False
@@ -175,7 +175,7 @@ def _compared(
     return Examined(Health.HEALTHY)
 
 
-def _is_own(auth: OAuth2 | StaticKey, body: bytes) -> bool:
+def _is_own(auth: Auth, body: bytes) -> bool:
     """Whether an answer is what the provider file says that a good credential gets.
 
     Where it says nothing, anything that is JSON, or nothing at all, and no error with status 200.
@@ -195,7 +195,7 @@ def _is_own(auth: OAuth2 | StaticKey, body: bytes) -> bool:
             assert_never(never)
 
 
-def _names_members(auth: OAuth2 | StaticKey) -> bool:
+def _names_members(auth: Auth) -> bool:
     match auth:
         case OAuth2():
             account = auth.check_url is None and auth.account_field

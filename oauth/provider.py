@@ -104,7 +104,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
-Host = Annotated[str, AfterValidator(_host)]
+HostName = Annotated[str, AfterValidator(_host)]
 Path = Annotated[str, AfterValidator(_path)]
 Text = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 HeaderName = Annotated[str, _matching(_TOKEN, "a header name")]
@@ -112,7 +112,7 @@ EnvName = Annotated[str, AfterValidator(_env_name)]
 UserAgent = Annotated[str, _matching(_USER_AGENT, "a User-Agent of printable ASCII characters")]
 Member = Annotated[str, _matching(_MEMBER, "the name of a member such as 'application.id'")]
 Scope = Annotated[str, _matching(SCOPE, "a scope (RFC 6749 section 3.3)")]
-Permit = Annotated[str, _matching(_PERMIT, "'METHOD /path', such as 'GET /api/*/users/@me'")]
+PermitText = Annotated[str, _matching(_PERMIT, "'METHOD /path', such as 'GET /api/*/users/@me'")]
 ProviderName = Annotated[str, _matching(NAME, "a name of lower-case letters, digits, '.', '_' and '-'")]
 
 
@@ -182,14 +182,14 @@ class StaticKey(_Strict):
 class Injection(_Strict):
     """Where the credential may go, and in which slot."""
 
-    hosts: tuple[Host, ...] = Field(min_length=1, strict=False)
+    hosts: tuple[HostName, ...] = Field(min_length=1, strict=False)
     header: HeaderName = "Authorization"
     scheme: HeaderName | None = None
     """The authentication scheme before the value (RFC 9110 section 11.1); None: the value stands alone."""
     never_paths: tuple[Path, ...] = Field(default=(), strict=False)
     """Paths that never get the credential, besides the token and revocation endpoints; `*` stands for one
     segment."""
-    allow: tuple[Permit, ...] = Field(default=(), strict=False)
+    allow: tuple[PermitText, ...] = Field(default=(), strict=False)
     """Methods and paths that get it, such as `GET /api/*/users/@me`; empty for all."""
 
 
@@ -204,6 +204,10 @@ class EnvNames(_Strict):
     """Usual names of variables with other secrets of this provider; removed from a child's environment."""
 
 
+Auth = OAuth2 | StaticKey
+"""How one logs in."""
+
+
 class Provider(_Strict):
     """One service with an API and a way to log in."""
 
@@ -213,7 +217,7 @@ class Provider(_Strict):
     docs_url: HttpsUrl | None = None
     base_url: HttpsUrl | None = None
     """Where the API lives; shown to the user, trusted for nothing."""
-    auth: OAuth2 | StaticKey = Field(discriminator="type")
+    auth: Auth = Field(discriminator="type")
     proxy: Injection
     env: EnvNames
 

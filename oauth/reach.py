@@ -9,16 +9,18 @@ from __future__ import annotations
 from typing import assert_never
 from urllib.parse import SplitResult, urlsplit
 
-from oauth.provider import DEFAULT_HTTPS_PORT, OAuth2, Provider, StaticKey
-from vault.model import Reach
+from oauth.provider import DEFAULT_HTTPS_PORT, Auth, OAuth2, Provider, StaticKey
+from vault.model import Reach, ReachedSlot
 
 
 def reach_of(provider: Provider) -> Reach:
     """Everything in a definition that says where a token, a key or the client's secret is sent."""
     injection = provider.proxy
-    slot = ": ".join(filter(None, (injection.header, injection.scheme)))
     return Reach(
-        slots=tuple(f"{host} in '{slot}'" for host in injection.hosts),
+        slots=tuple(
+            ReachedSlot(host=host, header=injection.header, scheme=injection.scheme)
+            for host in injection.hosts
+        ),
         endpoints=tuple(dict.fromkeys(filter(None, _endpoints(provider.auth)))),
         never_paths=tuple(
             dict.fromkeys(path for host in injection.hosts for path in never_paths(provider, host))
@@ -32,7 +34,7 @@ def never_paths(provider: Provider, host: str) -> tuple[str, ...]:
     tokens are made and revoked, as a child has no business there with the user's credential.
     """
     auth = provider.auth
-    urls = (auth.token_url, auth.revocation_url) if isinstance(auth, OAuth2) else ()
+    urls = _token_endpoints(auth)
     barred = [part.path or "/" for part in (urlsplit(url) for url in urls if url) if _host(part) == host]
     return tuple(dict.fromkeys([*provider.proxy.never_paths, *barred]))
 
@@ -43,7 +45,17 @@ def _host(url: SplitResult) -> str:
     return f"{url.hostname}" if port == DEFAULT_HTTPS_PORT else f"{url.hostname}:{port}"
 
 
-def _endpoints(auth: OAuth2 | StaticKey) -> tuple[str | None, ...]:
+def _token_endpoints(auth: Auth) -> tuple[str | None, ...]:
+    match auth:
+        case OAuth2():
+            return auth.token_url, auth.revocation_url
+        case StaticKey():
+            return ()
+        case never:
+            assert_never(never)
+
+
+def _endpoints(auth: Auth) -> tuple[str | None, ...]:
     match auth:
         case OAuth2():
             return auth.token_url, auth.revocation_url, auth.userinfo_url, auth.check_url
@@ -53,11 +65,15 @@ def _endpoints(auth: OAuth2 | StaticKey) -> tuple[str | None, ...]:
             assert_never(never)
 
 
+def _said(slot: ReachedSlot) -> str:
+    return f"{slot.host} in '{': '.join(filter(None, (slot.header, slot.scheme)))}'"
+
+
 def widened(agreed: Reach, wanted: Reach) -> list[str]:
     """What `wanted` sends that was not agreed to, a phrase each; empty where it is no wider."""
     if agreed == wanted:
         return []
-    ways = [f"the token to {slot}" for slot in wanted.slots if slot not in agreed.slots]
+    ways = [f"the token to {_said(slot)}" for slot in wanted.slots if slot not in agreed.slots]
     ways += [f"secrets to {url}" for url in wanted.endpoints if url not in agreed.endpoints]
     ways += [f"the token to the path {path}" for path in agreed.never_paths if path not in wanted.never_paths]
     if agreed.allow and not wanted.allow:

@@ -22,15 +22,13 @@ from proxy.dial import Dialer
 from proxy.errors import DialFailed
 from proxy.hosts import canonical_host, parse_authority
 from proxy.model import AuditSink, Event, Origin, Reason
+from proxy.relay import CHUNK, relay
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request head to the proxy itself; real ones are below 1 KiB."""
 
 HEAD_TIMEOUT: Final = 60.0
 """Seconds a client may take to say what it wants."""
-
-CHUNK: Final = 64 * 1024
-"""Bytes relayed at a time, in each direction."""
 
 EMPTY_LINES: Final = b"\r\n"
 """What their ends are made of: they mean nothing before a message (RFC 9112 section 2.2)."""
@@ -201,29 +199,9 @@ class Front:
             self._audit(event)
             if asked:
                 writer.write(_established())
-            await _relay((reader, writer), (upstream_reader, upstream_writer))
+            await relay((reader, writer), (upstream_reader, upstream_writer))
         finally:
             upstream_writer.close()
-
-
-async def _relay(
-    client: tuple[Prefixed, asyncio.StreamWriter],
-    upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-) -> None:
-    """Copy both ways until both ends have said all. An error of one direction ends both."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(client[0], upstream[1]))
-            group.create_task(_copy(upstream[0], client[1]))
-    except* OSError:
-        pass  # a reset on either side is how many connections end
-
-
-async def _copy(reader: Prefixed | asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(CHUNK):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
 
 
 def _established() -> bytes:

@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -211,6 +212,45 @@ def test_every_file_imports_only_what_its_place_allows() -> None:
 def test_decisions_and_searches_are_pure() -> None:
     assert {"proxy/policy.py", "proxy/slots.py", "proxy/search/scrub.py", "oauth/protocol.py"} <= PURE
     assert {"vault/envelope.py", "launcher/run/choose.py", "launcher/isolation/plan.py"} <= PURE
+
+
+NAMED_AS_OTHERS: Final = frozenset({"errors", "model"})
+"""Modules that each package has; a command's module is called as the command, and so is its action's."""
+
+
+def names_twice(sources: Iterable[tuple[str, str]]) -> set[str]:
+    """The classes, and the modules outside of `launcher/commands`, that another one is called as."""
+    classes, modules = Counter[str](), Counter[str]()
+    for path, source in sources:
+        if not path.startswith("launcher/commands/") and not path.endswith("__init__.py"):
+            modules[Path(path).stem] += 1
+        classes.update(_types(source))
+    found = {name for counted in (classes, modules) for name, times in counted.items() if times > 1}
+    return found - NAMED_AS_OTHERS
+
+
+def _types(source: str) -> Iterator[str]:
+    for node in ast.parse(source).body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) if re.fullmatch(r"[A-Z][a-z]\w*", name):
+                yield name  # an alias
+            case _:
+                pass
+
+
+def test_no_two_classes_and_no_two_modules_have_one_name() -> None:
+    assert names_twice((path, (ROOT / path).read_text()) for path in files()) == set()
+
+
+def test_a_name_that_is_given_twice_is_noticed() -> None:
+    sources = [
+        ("oauth/client.py", "class Slot: ..."),
+        ("proxy/slots.py", "class Slot: ..."),
+        ("vault/client.py", ""),
+    ]
+    assert names_twice(sources) == {"Slot", "client"}
 
 
 def test_every_room_says_at_its_door_what_it_is() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 DEFAULT_NAME: Final = "default"
 """The name of a profile or connection when the user gives none."""
@@ -80,6 +80,17 @@ Credential = Annotated[OAuthTokens | ApiKey, Field(discriminator="kind")]
 """A tagged union; a tag is never reused for another shape."""
 
 
+def scopes_of(credential: Credential) -> tuple[str, ...]:
+    """What was granted; a static key has no scopes."""
+    match credential:
+        case OAuthTokens(scopes=scopes):
+            return scopes
+        case ApiKey():
+            return ()
+        case never:
+            assert_never(never)
+
+
 class Health(StrEnum):
     """What the last look at a connection has shown."""
 
@@ -109,11 +120,34 @@ class Checked(_Stored):
     """Seconds since the epoch."""
 
 
+class ReachedSlot(_Stored):
+    """One header of one host that the token may be put into."""
+
+    host: str
+    """With its port, unless that is 443."""
+    header: str
+    scheme: str | None = None
+    """The word before the token in that header."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, stored: object) -> object:
+        """Records of payload 1 had a sentence: `discord.com in 'Authorization: Bearer'`."""
+        if not isinstance(stored, str):
+            return stored
+        found = _SLOT_IN_WORDS.fullmatch(stored)
+        if found is None:
+            raise ValueError("not a slot in words")
+        return found.groupdict()
+
+
+_SLOT_IN_WORDS: Final = re.compile(r"(?P<host>\S+) in '(?P<header>[^:']+)(?:: (?P<scheme>[^']+))?'")
+
+
 class Reach(_Stored):
     """Where the secrets of a connection may go; by default nowhere."""
 
-    slots: tuple[str, ...] = ()
-    """Hosts that get the token, each with the header that holds it."""
+    slots: tuple[ReachedSlot, ...] = ()
     endpoints: tuple[str, ...] = ()
     """URLs that get a token, a key or the client's secret."""
     never_paths: tuple[str, ...] = ()

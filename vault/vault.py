@@ -29,7 +29,7 @@ from vault.keys.opening import Opened, create_vault, settle, unlocked
 from vault.model import NAME, ClientRegistration, Connection, ConnectionKey, Versioned
 from vault.storage import Storage, StoredRecord
 
-PAYLOAD_SCHEMA: Final = 1
+PAYLOAD_SCHEMA: Final = 2
 """The shape of what is sealed; every version reads all shapes up to its own."""
 
 
@@ -48,7 +48,7 @@ class _PayloadSchema(BaseModel):
 class _Payload[T: BaseModel](BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    payload: Literal[1]
+    payload: Literal[1, 2]
     value: T
 
 

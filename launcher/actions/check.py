@@ -15,7 +15,7 @@ from oauth.health import Examined, Expected, Probed
 from oauth.outcome import FreshCredential, Outcome
 from oauth.provider import Provider
 from vault.errors import FormatTooNew, RecordDamaged, VaultError
-from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health, OAuthTokens
+from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health, scopes_of
 
 if TYPE_CHECKING:
     from oauth.client import OAuthClient
@@ -102,9 +102,7 @@ async def _find(
 ) -> Examined:
     provider = app.registry.get(key.provider).provider
     client = app.vault.client(key.profile, key.provider)
-    credential = connection.credential
-    scopes = credential.scopes if isinstance(credential, OAuthTokens) else ()
-    expected = Expected(client.value.client_id if client else None, scopes)
+    expected = Expected(client.value.client_id if client else None, scopes_of(connection.credential))
     outcome, probed = await _ask(oauth, keeper, key, provider)
     if not isinstance(outcome, FreshCredential):
         return health.from_outcome(outcome, connection)

@@ -25,7 +25,7 @@ from oauth.outcome import log_in
 from oauth.protocol import parse_scopes, scope_warnings
 from oauth.provider import OAuth2, Provider, StaticKey
 from vault.errors import Conflict, LockTimeout, RecordDamaged
-from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens
+from vault.model import ApiKey, ClientRegistration, Connection, ConnectionKey, OAuthTokens
 
 LOGIN_LOCK_SECONDS: Final = 5.0
 """How long a new login waits for another process that is busy with the connection."""
@@ -296,6 +296,10 @@ def _finish(app: App, key: ConnectionKey, provider: Provider, connection: Connec
 def _success(key: ConnectionKey, provider: Provider, connection: Connection) -> str:
     who = f" as {connection.account}" if connection.account else ""
     line = f"logged in to {provider.display_name}{who}: {key}"
-    if isinstance(connection.credential, OAuthTokens):
-        line += f" (scopes: {', '.join(connection.credential.scopes) or 'none'})"
-    return line
+    match connection.credential:
+        case OAuthTokens(scopes=scopes):
+            return f"{line} (scopes: {', '.join(scopes) or 'none'})"
+        case ApiKey():
+            return line
+        case never:
+            assert_never(never)

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import assert_never
 
 from launcher.errors import LauncherError, NotConfirmed, UnknownConnection
 from launcher.setup.app import LOCK_SECONDS, App
 from launcher.setup.consent import require_confirmed
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
 from oauth.login.flows import revoke
-from oauth.provider import OAuth2, StaticKey
+from oauth.provider import Auth, OAuth2, StaticKey
 from vault.errors import RecordDamaged, VaultError
 from vault.model import Checked, ConnectionKey, Health, Versioned
 
@@ -71,20 +72,24 @@ def _revocation_note(app: App, key: ConnectionKey) -> str | None:
     return _note_of(auth) if _is_revoked(auth) and app.vault.client(key.profile, key.provider) else None
 
 
-def _is_revoked(auth: OAuth2 | StaticKey) -> bool:
+def _is_revoked(auth: Auth) -> bool:
     match auth:
         case OAuth2(revocation_url=url):
             return url is not None
         case StaticKey():
             return False
+        case never:
+            assert_never(never)
 
 
-def _note_of(auth: OAuth2 | StaticKey) -> str | None:
+def _note_of(auth: Auth) -> str | None:
     match auth:
         case OAuth2(revocation_note=note):
             return note
         case StaticKey():
             return None
+        case never:
+            assert_never(never)
 
 
 def _revoked(app: App, key: ConnectionKey, *, force: bool) -> _Revoked:

@@ -35,7 +35,7 @@ class Failed:
     """The errno, 0 where there is none."""
 
 
-Outcome = Ready | Failed
+Progress = Ready | Failed
 
 
 def report_channel() -> tuple[socket.socket, socket.socket]:
@@ -57,7 +57,7 @@ def send_failed(sender: socket.socket, failure: StepFailed) -> None:
     sender.send(json.dumps({"step": str(failure.step), "errno": failure.number}).encode())
 
 
-def receive(receiver: socket.socket) -> Outcome:
+def receive(receiver: socket.socket) -> Progress:
     """Wait for the child's report; at the end `receiver` is closed.
 
     A child that ended without one counts as failed. Raises: OSError.

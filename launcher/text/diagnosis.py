@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, assert_never
 
 from launcher.actions.doctor import Diagnosis
 from launcher.isolation.causes import explain
@@ -54,6 +54,8 @@ def _row(probe: Probe) -> tuple[str, str, str]:
             return level, "works", ""
         case Fails(level, step):
             return level, "does not work", f"could not {step}"
+        case never:
+            assert_never(never)
 
 
 def _member(probe: Probe) -> dict[str, object]:
@@ -64,6 +66,8 @@ def _member(probe: Probe) -> dict[str, object]:
             remedy = None if _is_circular(cause.remedy) else words(cause.remedy)
             why = {"step": step, "errno": number, "cause": words(cause.text), "remedy": remedy}
             return {"level": level, "works": False, **why}
+        case never:
+            assert_never(never)
 
 
 def _reasons(probes: tuple[Probe, ...]) -> Iterator[str]:

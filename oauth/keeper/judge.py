@@ -77,10 +77,15 @@ def as_it_is(record: Record, tokens: OAuthTokens) -> FreshCredential:
 
 def living(record: Record | None, now: float) -> FreshCredential | None:
     """The stored OAuth token while it lives, for when it could not be refreshed."""
-    if record is None or not isinstance(record.value.credential, OAuthTokens):
+    if record is None:
         return None
-    tokens = record.value.credential
-    return as_it_is(record, tokens) if is_alive(tokens, now) else None
+    match record.value.credential:
+        case OAuthTokens() as tokens:
+            return as_it_is(record, tokens) if is_alive(tokens, now) else None
+        case ApiKey():
+            return None
+        case never:
+            assert_never(never)
 
 
 def value_of(connection: Connection) -> SecretStr:

@@ -44,6 +44,14 @@ PAYLOAD_1 = (
     b' "created_at": 900.0, "updated_at": 1000.5}}'
 )
 
+PAYLOAD_1_REACH = (
+    b'{"payload": 1, "value": {"credential": {"kind": "api_key", "value": "CANARY-key"}, "reach": {"slots":'
+    b' ["discord.com in \'Authorization: Bearer\'", "other.example:8443 in \'X-Key\'"], "endpoints":'
+    b' ["https://discord.com/api/oauth2/token"], "never_paths": ["/api/oauth2/token"], "allow": []},'
+    b' "created_at": 900.0, "updated_at": 900.0}}'
+)
+"""The reach in words, as payload 1 had it."""
+
 
 def contents(home: Path) -> dict[str, bytes]:
     """The files of a vault, byte for byte, but for the index that SQLite rebuilds at will."""

@@ -15,6 +15,7 @@ from tests.vault.samples import (
     DEFAULT,
     OTHERS,
     PAYLOAD_1,
+    PAYLOAD_1_REACH,
     STATIC,
     TOKENS,
     WORK,
@@ -23,7 +24,7 @@ from tests.vault.samples import (
 )
 from tests.vault.worker import open_vault
 from vault.envelope import Kind, RecordId
-from vault.errors import Conflict, KeyUnavailable, LockTimeout, StorageUnavailable
+from vault.errors import Conflict, KeyUnavailable, LockTimeout, RecordDamaged, StorageUnavailable
 from vault.keys.file import KeyFile, NewKey
 from vault.model import ApiKey, ClientRegistration, Connection, Versioned
 from vault.storage import SqliteStorage
@@ -43,6 +44,21 @@ def test_a_payload_of_schema_1_is_read(vault: Vault, home: Path) -> None:
     put_sealed(home, WORK, PAYLOAD_1)
 
     assert vault.connection(WORK) == Versioned(TOKENS, 1)
+
+
+def test_a_reach_that_was_stored_in_words_is_read_as_data(vault: Vault, home: Path) -> None:
+    put_sealed(home, WORK, PAYLOAD_1_REACH)
+    found = vault.connection(WORK)
+    assert found
+    slots = [(slot.host, slot.header, slot.scheme) for slot in found.value.reach.slots]
+    assert slots == [("discord.com", "Authorization", "Bearer"), ("other.example:8443", "X-Key", None)]
+    assert found.value.reach.endpoints == ("https://discord.com/api/oauth2/token",)
+
+
+def test_a_reach_in_other_words_is_damage(vault: Vault, home: Path) -> None:
+    put_sealed(home, WORK, PAYLOAD_1_REACH.replace(b" in ", b" by way of "))
+    with pytest.raises(RecordDamaged):
+        vault.connection(WORK)
 
 
 def test_a_connection_that_was_never_stored_is_not_there(vault: Vault) -> None:

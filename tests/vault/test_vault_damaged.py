@@ -91,7 +91,7 @@ def test_a_record_sealed_in_a_newer_format_is_called_newer_and_kept(vault: Vault
 
 
 def test_a_payload_of_a_newer_schema_is_called_newer(vault: Vault, home: Path) -> None:
-    put_sealed(home, WORK, b'{"payload": 2, "something": "else"}')
+    put_sealed(home, WORK, b'{"payload": 3, "something": "else"}')
 
     with pytest.raises(FormatTooNew, match="discord/work"):
         vault.connection(WORK)

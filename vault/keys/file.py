@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from vault.envelope import KEY_BYTES
 from vault.errors import FormatTooNew, KeyUnavailable, VaultError
 from vault.files import make_private_folder, new_file, refusals_mapped, require_private, sync_folder
-from vault.keys.wrapping import FromFile, KeySlot, Origin, key_id
+from vault.keys.wrapping import FromFile, KeyOrigin, KeySlot, key_id
 
 KEY_FORMAT: Final = 1
 """The number in the first word of a key as text."""
@@ -41,7 +41,7 @@ class NewKey:
 
     key: bytes = field(repr=False)
     """Secret."""
-    origin: Origin
+    origin: KeyOrigin
 
 
 class KeySource(Protocol):

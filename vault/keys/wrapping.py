@@ -77,13 +77,13 @@ class FromPassphrase(_Public):
     salt: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 
-Origin = Annotated[FromFile | FromDescriptor | FromKeyring | FromPassphrase, Field(discriminator="source")]
+KeyOrigin = Annotated[FromFile | FromDescriptor | FromKeyring | FromPassphrase, Field(discriminator="source")]
 
 
 class KeySlot(_Public):
     """How the vault's key is kept."""
 
-    origin: Origin
+    origin: KeyOrigin
     key_id: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Of the key that unwraps, so that it is recognised among others; says nothing about the key."""
     created_at: int = Field(ge=0, le=2**40)
@@ -103,7 +103,7 @@ def key_id(key: bytes) -> str:
     return hkdf.derive(key).hex()
 
 
-def wrap(key: bytes, nonce: bytes, vault_key: bytes, origin: Origin, created_at: int) -> KeySlot:
+def wrap(key: bytes, nonce: bytes, vault_key: bytes, origin: KeyOrigin, created_at: int) -> KeySlot:
     """Wrap the vault's key. `nonce` must never have been used with `key` before."""
     if not len(key) == len(vault_key) == KEY_BYTES or len(nonce) != NONCE_BYTES:
         raise ValueError("a key has 32 bytes and a nonce 12")
@@ -143,7 +143,7 @@ def parse(stored: bytes) -> KeySlot:
         raise _damaged() from exc
 
 
-def _public(origin: Origin, name: str, created_at: int) -> bytes:
+def _public(origin: KeyOrigin, name: str, created_at: int) -> bytes:
     text = json.dumps(origin.model_dump(), sort_keys=True, separators=(",", ":"))
     return joined(_WRAP_PURPOSE, bytes([SLOT_FORMAT]), text.encode(), name.encode(), str(created_at).encode())
 

@@ -8,6 +8,7 @@ import socket
 import stat
 from typing import Final
 
+from launcher.errors import ExitCode
 from launcher.isolation.inside import landlock, seccomp
 from launcher.isolation.inside.mounts import carry_out
 from launcher.isolation.inside.network import open_network
@@ -34,8 +35,6 @@ _FLAGS: Final = {
     Namespace.NETWORK: CLONE_NEWNET,
 }
 
-_FAILED: Final = 125
-
 
 def enter(plan: Plan, sender: socket.socket) -> None:
     """Set up all that `plan` says, and tell the launcher over `sender`.
@@ -49,7 +48,7 @@ def enter(plan: Plan, sender: socket.socket) -> None:
             send_ready(sender, missing, sockets)
     except StepFailed as failure:
         send_failed(sender, failure)
-        os._exit(_FAILED)
+        os._exit(ExitCode.RUN_FAILED)
     sender.close()
     for listener in sockets:
         listener.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
+from launcher.errors import ExitCode
 from launcher.isolation.steps import Step, step
 from launcher.isolation.syscalls import die_with_parent, drop_capabilities, set_dumpable
 
@@ -26,8 +27,6 @@ _STATUS: Final = struct.Struct("=i")
 
 _SI_KERNEL: Final = 0x80
 """`si_code` of a signal that the kernel made, as for ^C: the whole foreground group has it (sigaction(2))."""
-
-_FAILED: Final = 125
 
 _ALL: Final = signal.valid_signals()
 
@@ -74,7 +73,7 @@ def _only(work: Callable[[], None]) -> NoReturn:
     try:
         work()
     finally:
-        os._exit(_FAILED)
+        os._exit(ExitCode.RUN_FAILED)
 
 
 def _mirror(first: int, incoming: int) -> None:

@@ -9,19 +9,13 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 from launcher.isolation.inside.network import IP_PKTINFO
 from launcher.isolation.model import Listen, Use
 from launcher.isolation.outside.names import Names, answer
 from proxy.accept import accepting
-
-_CHUNK: Final = 64 * 1024
-_DATAGRAM: Final = 4096
-"""Bytes of a question; real ones are below 512."""
-_STREAM_TIMEOUT: Final = 30.0
-"""Seconds that a client may be silent on a connection for names."""
-_LOOPBACK: Final = "127.0.0.1"
+from proxy.relay import relay
 
 Captured = Callable[[Use, str, int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Serves one captured connection: what for, and to which host (a name, or an address) and port the program
@@ -106,20 +100,8 @@ async def _answer_stream(names: Names, reader: asyncio.StreamReader, writer: asy
 
 
 async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    other_reader, other_writer = await asyncio.open_connection(_LOOPBACK, port)
+    upstream = await asyncio.open_connection(_LOOPBACK, port)
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(reader, other_writer))
-            group.create_task(_copy(other_reader, writer))
-    except* OSError:
-        pass  # a reset on either side is how many connections end
+        await relay((reader, writer), upstream)
     finally:
-        other_writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_CHUNK):
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.write_eof()
+        upstream[1].close()

@@ -189,7 +189,8 @@ def test_a_stored_application_is_not_used_at_another_endpoint(desk: Desk) -> Non
 
 
 def test_the_agreement_is_sealed_with_the_connection(desk: Desk) -> None:
-    assert desk.stored().reach.slots == ("discord.com in 'Authorization: Bearer'",)
+    (slot,) = desk.stored().reach.slots
+    assert (slot.host, slot.header, slot.scheme) == ("discord.com", "Authorization", "Bearer")
     files = [path for path in desk.home.iterdir() if path.name.startswith("vault.db")]
     assert files
     assert all(b"Authorization: Bearer" not in path.read_bytes() for path in files)

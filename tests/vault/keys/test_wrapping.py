@@ -12,8 +12,8 @@ from vault.keys.wrapping import (
     FromFile,
     FromKeyring,
     FromPassphrase,
+    KeyOrigin,
     KeySlot,
-    Origin,
     Source,
     encode,
     key_id,
@@ -26,7 +26,7 @@ KEY = bytes(range(32))
 VAULT_KEY = bytes(range(32, 64))
 NONCE = bytes(range(12))
 PASSPHRASE = FromPassphrase(iterations=3, lanes=4, memory_kib=65536, salt="00" * 16)
-ORIGINS: list[Origin] = [FromFile(), FromDescriptor(), FromKeyring(entry=f"{'ab' * 8}-1"), PASSPHRASE]
+ORIGINS: list[KeyOrigin] = [FromFile(), FromDescriptor(), FromKeyring(entry=f"{'ab' * 8}-1"), PASSPHRASE]
 
 # Kept for ever: what a version once stored, every later version must open.
 SLOT_1 = (
@@ -37,7 +37,7 @@ SLOT_1 = (
 )
 
 
-def made(origin: Origin = PASSPHRASE) -> KeySlot:
+def made(origin: KeyOrigin = PASSPHRASE) -> KeySlot:
     return wrap(KEY, NONCE, VAULT_KEY, origin, 1_700_000_000)
 
 
@@ -52,7 +52,7 @@ def test_a_slot_of_format_1_is_opened() -> None:
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_a_vaults_key_comes_back_from_every_kind_of_slot(origin: Origin) -> None:
+def test_a_vaults_key_comes_back_from_every_kind_of_slot(origin: KeyOrigin) -> None:
     slot = parse(encode(made(origin)))
 
     assert slot == made(origin)
