@@ -9,13 +9,19 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from launcher.isolation.inside.network import IP_PKTINFO
 from launcher.isolation.model import Listen, Use
 from launcher.isolation.outside.names import Names, answer
 from proxy.accept import accepting
 from proxy.relay import relay
+
+_DATAGRAM: Final = 4096
+"""Bytes of a question; real ones are below 512."""
+_STREAM_TIMEOUT: Final = 30.0
+"""Seconds that a client may be silent on a connection for names."""
+_LOOPBACK: Final = "127.0.0.1"
 
 Captured = Callable[[Use, str, int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Serves one captured connection: what for, and to which host (a name, or an address) and port the program
