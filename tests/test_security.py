@@ -111,6 +111,14 @@ def unfounded(security: str, full: str) -> list[str]:
     return [s for s in said if s not in known] + [gap for gap in gaps if gap not in flat]
 
 
+def test_every_edit_that_takes_a_protection_away_still_applies() -> None:
+    edits = [mutation.edit for mutation in (*WIRE, *ISOLATION, *LOGIN, *FOR_ROOT)]
+    edits += [tested.edit for tested in WATCHED]
+    ours = [edit for edit in edits if not edit[0].startswith("..")]  # what the installer wrote
+    assert len(ours) > 90
+    assert [edit for edit in ours if (ROOT / edit[0]).read_text().count(edit[1]) != 1] == []
+
+
 def test_what_security_says_is_what_the_promises_say() -> None:
     assert unfounded(SECURITY.read_text(), PROMISES.read_text()) == []
 

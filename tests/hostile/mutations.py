@@ -29,7 +29,8 @@ class Mutation:
 POLICY, ADDON, FRONT = "proxy/policy.py", "proxy/addon.py", "proxy/front.py"
 SPELLING: Final = "proxy/search/spelling.py"
 PLAN, ENTER, SURVEY, MOUNTS, MOUNTINFO = (
-    f"launcher/isolation/{name}.py" for name in ("plan", "enter", "survey", "mounts", "mountinfo")
+    f"launcher/isolation/{name}.py"
+    for name in ("plan", "inside/enter", "measure/survey", "inside/mounts", "measure/mountinfo")
 )
 UNVALIDATED: Final = (
     "proxy/engine/handler.py",
@@ -435,7 +436,7 @@ WIRE: Final = (
     ),
     Mutation(
         "nothing is exported inside of a run",
-        ("launcher/commands/export.py", "if RUN_VARIABLE in os.environ:", "if False:"),
+        ("launcher/actions/export.py", "if RUN_VARIABLE in app.environ:", "if False:"),
         ("export",),
     ),
     Mutation(
