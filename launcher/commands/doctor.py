@@ -20,7 +20,7 @@ def command(invocation: Invocation, as_json: bool) -> int:
 
     Each level of isolation is really set up, around a program that ends at once.
 
-    The exit status is 0 if 'authsome run' would start and keep its promise here, 1 if not.
+    The exit status is 0 if 'authsome run' can start and keep its promise here, given a login; 1 if not.
     """
     with invocation.app() as app:
         try:

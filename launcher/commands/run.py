@@ -110,8 +110,8 @@ def command(
     The program finds a placeholder in its environment; the real credential is put into its requests on
     their way to the provider's hosts, and nowhere else.
 
-    The exit status is the program's own, 128+n if signal n ended it, 125 if the run could not be
-    started, 126 or 127 if the program could not be executed or found.
+    The exit status is the program's own, 128+n if signal n ended it, 3 if there is no login to offer,
+    125 if the run could not be started, 126 or 127 if the program could not be executed or found.
     """
     secret_descriptors = key_descriptors(os.environ)
     load_everything()
