@@ -7,6 +7,9 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PACKAGES := launcher oauth proxy vault
 
+# A process for each processor; `make test AT_ONCE=` runs one test after the other.
+AT_ONCE := -n auto --dist worksteal
+
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -35,10 +38,10 @@ demo: $(STAMP)
 	@$(PYTHON) examples/demo.py
 
 test: $(STAMP)
-	$(PYTHON) -m pytest -q -m "not browser and not heavy and not slow" $(ARGS)
+	$(PYTHON) -m pytest -q $(AT_ONCE) --durations=10 -m "not browser and not heavy and not slow" $(ARGS)
 
 slow: $(STAMP)
-	$(PYTHON) -m pytest -q -m slow $(ARGS)
+	$(PYTHON) -m pytest -q $(AT_ONCE) -m slow $(ARGS)
 
 lint: $(STAMP)
 	$(PYTHON) -m ruff check .

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.launcher.forking import SERVER
 from tests.leftovers import end_leftovers, running_children
+from tests.login_port import take_a_network_of_our_own
 from tests.standin import StandIn
 
 # A shell that starts the tests in the background has them, and all their children, ignore ^C; several
@@ -19,13 +22,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("authsome", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("authsome")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # another one runs beside this one
+    take_a_network_of_our_own()
+
+
+def pytest_sessionfinish() -> None:
+    SERVER.stop()
+
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """Every test ends the processes that it has started, also where it fails."""
     before = running_children()
     yield
-    left = end_leftovers(before)
+    left = end_leftovers(before | {SERVER.pid})
     assert not left, f"left running: {left}"
 
 
