@@ -10,14 +10,22 @@ PACKAGES := launcher oauth proxy vault
 # A process for each processor; `make test AT_ONCE=` runs one test after the other.
 AT_ONCE := -n auto --dist worksteal
 
+# What starts few processes and waits for little.
+QUICK := tests/test_architecture.py tests/test_readme.py tests/test_advisories.py tests/oauth tests/proxy \
+	tests/vault tests/standin tests/launcher/setup tests/launcher/text tests/isolation/test_plan.py \
+	tests/isolation/test_mountinfo.py tests/isolation/test_names.py tests/isolation/test_survey.py \
+	--deselect tests/vault/test_many.py --deselect tests/vault/test_flips.py \
+	--deselect tests/oauth/test_keeper_processes.py
+
 # Without bytecode the imports of one start cost three times as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test slow hostile heavy load lint browser docs house trace lock audit-lock clean
+.PHONY: help setup demo check test slow hostile heavy load lint browser docs house trace lock audit-lock clean
 
 help:
 	@echo "make demo      log in to a stand-in Discord, run an agent, show what each side saw"
 	@echo "make setup     install everything into $(VENV) (the other targets do this by themselves)"
+	@echo "make check     run what takes less than a minute: style, types, and the tests that start nothing"
 	@echo "make test      run the tests"
 	@echo "make slow      run the tests that would make 'make test' slow"
 	@echo "make hostile   let a hostile program attack real runs, and list what each protection keeps away"
@@ -36,6 +44,9 @@ setup: $(STAMP)
 
 demo: $(STAMP)
 	@$(PYTHON) examples/demo.py
+
+check: lint
+	$(PYTHON) -m pytest -q $(AT_ONCE) -m "not browser and not heavy and not slow" $(QUICK) $(ARGS)
 
 test: $(STAMP)
 	$(PYTHON) -m pytest -q $(AT_ONCE) --durations=10 -m "not browser and not heavy and not slow" $(ARGS)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.launcher.forking import SERVER
+from tests.launcher.forking import SERVERS
 from tests.leftovers import end_leftovers, running_children
 from tests.login_port import take_a_network_of_our_own
 from tests.standin import StandIn
@@ -26,8 +26,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # another one runs beside this one
     take_a_network_of_our_own()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, as many tests wait for something most of the time."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_sessionfinish() -> None:
-    SERVER.stop()
+    for server in SERVERS:
+        server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +41,7 @@ def nothing_left_running() -> Iterator[None]:
     """Every test ends the processes that it has started, also where it fails."""
     before = running_children()
     yield
-    left = end_leftovers(before | {SERVER.pid})
+    left = end_leftovers(before | {server.pid for server in SERVERS})
     assert not left, f"left running: {left}"
 
 

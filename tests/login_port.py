@@ -32,7 +32,7 @@ _depth = 0
 
 
 def take_a_network_of_our_own() -> bool:
-    """Leave the machine's network for one with nothing but a loopback interface; whether that was possible."""
+    """Leave the machine's network for one with nothing but loopback; whether that was possible."""
     global _own_network
     try:
         os.unshare(os.CLONE_NEWNET)

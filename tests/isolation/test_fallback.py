@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.isolation.runs import Runner, runner
-from tests.isolation.world import ATTACKS, CANARY, ROOT, USERS, interpreter
+from tests.isolation.world import CANARY, USERS, interpreter
 from tests.launcher.cli import Said
 
 TRIED = ["launcher_memory", "launcher_environ", "trace", "path_socket", "abstract_socket"]
@@ -32,7 +32,7 @@ def user(request: pytest.FixtureRequest) -> Iterator[Runner]:
 
 def attacked(user: Runner, *options: str, host: str = "") -> Said:
     """What a hostile program gets of the vault's files, and of the launcher and the daemons."""
-    tries = f"{interpreter(user.around.uid)} {ATTACKS} {' '.join(TRIED)}"
+    tries = f"{interpreter(user.around.uid)} {user.around.attacks} {' '.join(TRIED)}"
     vault = 'for f in vault.db master.key; do head -c 1 "$VAULT/$f" >/dev/null 2>&1 && echo "read $f"; done'
     return user.authsome("run", *options, "--", "sh", "-c", f"{vault}; {tries}", host=host)
 
@@ -82,7 +82,7 @@ def test_guard_says_where_the_kernel_leaves_abstract_sockets_open(user: Runner) 
     assert hint == "authsome: hint: give --sandbox, or use Linux from 6.12 on with Landlock"
     reached = [line for line in said.out.splitlines() if '"blocked"' not in line]
     assert reached == ['["abstract_socket", "leak", ""]']
-    said = attacked(user, "--sandbox", "--rw", str(ROOT), host="no-landlock")  # where it lies in /tmp
+    said = attacked(user, "--sandbox", host="no-landlock")
     assert said.err == ""
     assert all('"blocked"' in line for line in said.out.splitlines())
 

@@ -48,7 +48,7 @@ def test_guard_steps_down_as_far_as_it_must_and_keeps_its_promise(
     ended = around.run(
         "guard",
         interpreter(around.uid),
-        ROOT / "tests/isolation/attacks.py",
+        around.attacks,
         *ATTACKS,
         host=host,
         falls_back=True,

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from launcher.isolation.plan import SANDBOX_SCRATCH
 from tests.isolation.launch import Order
+from tests.launcher.forking import ISOLATION
 
 ROOT: Final = Path(__file__).parents[2]
 ATTACKS: Final = Path(__file__).with_name("attacks.py")
@@ -64,6 +64,11 @@ class World:
     def vault(self) -> Path:
         return self.home / ".authsome"
 
+    @property
+    def attacks(self) -> Path:
+        """The hostile program, where its user can read it: ours may lie where only root can."""
+        return self.home / "attacks.py"
+
     def order(self, level: str, *argv: str | Path, **more: object) -> Order:
         order = Order(
             argv=[str(word) for word in argv],
@@ -74,35 +79,24 @@ class World:
             uid=self.uid,
             folder=str(self.home / "project"),
         )
-        order = replace(order, **more)  # type: ignore[arg-type]
-        if any(ROOT.is_relative_to(folder) for folder, _ in SANDBOX_SCRATCH):
-            # A sandbox has a folder of its own there; the attacks are to be read all the same.
-            order = replace(order, writable=(*order.writable, str(ROOT)))
-        return order
+        return replace(order, **more)  # type: ignore[arg-type]
 
     def command(self, order: Order) -> list[str]:
         return [sys.executable, "-m", "tests.isolation.launch", json.dumps(asdict(order))]
 
     def run(self, level: str, *argv: str | Path, **more: object) -> Ended:
         """Start a launcher for a program and wait for it."""
-        ended = subprocess.run(
-            self.command(self.order(level, *argv, **more)),
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        order = json.dumps(asdict(self.order(level, *argv, **more)))
+        ended = ISOLATION.call([order], self.environ, "", ROOT)
+        assert ended, "another one is under way"
         outcome = self.folder / "outcome"
         tried = json.loads(outcome.read_text()) if outcome.read_bytes() else []
         outcome.write_text("")
-        return Ended(ended.returncode, ended.stdout, ended.stderr, tried)
+        return Ended(*ended, tried)
 
     def attack(self, level: str, attacks: Sequence[str], **more: object) -> dict[str, str]:
         """Let the hostile program try; returns its verdicts."""
-        ended = self.run(level, interpreter(self.uid), ATTACKS, *attacks, **more)
+        ended = self.run(level, interpreter(self.uid), self.attacks, *attacks, **more)
         assert (ended.status, ended.errors, len(ended.verdicts)) == (0, "", len(attacks)), ended
         assert CANARY not in ended.output
         return ended.verdicts
@@ -134,6 +128,7 @@ def world(user: str) -> Iterator[World]:
             "home/.bashrc": "",
             "home/project/library": "code\n",
             "outcome": "",
+            "home/attacks.py": ATTACKS.read_text(),
             "temporary": CANARY,
         }
         for name, text in files.items():
@@ -178,7 +173,7 @@ def _daemons(folder: Path) -> Iterator[dict[str, str]]:
     os.chown(os.ttyname(slave), _owner(folder), -1)
     termios.tcsetwinsize(slave, (LINES, COLUMNS))
     owner = _owner(folder)
-    service = [interpreter(-1 if owner == os.getuid() else owner), "-c", _RELATIVE, CANARY]
+    service = [interpreter(-1 if owner == os.getuid() else owner), "-I", "-S", "-c", _RELATIVE, CANARY]
     # With the group as well: only where both are the same may the launcher know where a process is.
     group = None if owner == os.getuid() else owner
     with subprocess.Popen(

@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from tests.launcher.forking import SERVER
+from tests.launcher.forking import AUTHSOME
 from tests.oauth.process import agreed
 from tests.standin import StandIn, Tokens
 from vault.keys.file import KeyFile
@@ -54,7 +54,7 @@ class Program:
 
     def __call__(self, *arguments: str, stdin: str = "", cwd: Path | None = None) -> Said:
         """Call it and wait, as a fork of a process that has imported it already: see `forking`."""
-        ended = SERVER.call(arguments, self.environ, stdin, cwd or Path.cwd())
+        ended = AUTHSOME.call(arguments, self.environ, stdin, cwd or Path.cwd())
         return Said(*ended) if ended else self.fresh(*arguments, stdin=stdin, cwd=cwd)
 
     def fresh(self, *arguments: str, stdin: str = "", cwd: Path | None = None) -> Said:

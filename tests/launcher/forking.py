@@ -11,6 +11,7 @@ import atexit
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -28,9 +29,8 @@ _SECONDS: Final = 60
 _LONGEST: Final = 1 << 20
 
 
-def serve(control: socket.socket) -> None:
-    """Fork for each order that comes, say the process id, and later how it ended."""
-    sys.path.append(str(ROOT))
+def authsome() -> Callable[[], int]:
+    """The program, with all that it imports anywhere."""
     from launcher import __main__ as program
     from launcher.cli import COMMANDS
     from launcher.startup import load_everything
@@ -38,6 +38,21 @@ def serve(control: socket.socket) -> None:
     for name in COMMANDS:
         importlib.import_module(f"launcher.commands.{name}")
     load_everything()
+    return program.main
+
+
+def isolation() -> Callable[[], int]:
+    """The launcher in small of the tests of isolation."""
+    from tests.isolation import launch
+
+    return launch.main
+
+
+PROGRAMS: Final = {"authsome": authsome, "isolation": isolation}
+
+
+def serve(control: socket.socket, main: Callable[[], int]) -> None:
+    """Fork for each order that comes, say the process id, and later how it ended."""
     while True:
         order, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 3)
         if not order:
@@ -48,7 +63,7 @@ def serve(control: socket.socket) -> None:
             _become(json.loads(order), descriptors)
             status = 1
             try:
-                status = program.main()
+                status = main()
             except SystemExit as error:
                 status = error.code if isinstance(error.code, int) else 1
             except BaseException:  # noqa: BLE001  (as the interpreter would)
@@ -68,16 +83,19 @@ def _become(order: dict[str, object], descriptors: Sequence[int]) -> None:
         os.dup2(descriptor, standard)
         os.close(descriptor)
     environ, arguments, folder = order["environ"], order["arguments"], order["folder"]
+    limit = order["core_limit"]
     assert isinstance(environ, dict)
     assert isinstance(arguments, list)
+    assert isinstance(limit, list)
+    resource.setrlimit(resource.RLIMIT_CORE, (limit[0], limit[1]))
     os.chdir(str(folder))
     os.environ.clear()
     os.environ.update(environ)
     hold_back_library_variables()
-    sys.argv = [str(ROOT / "launcher" / "__main__.py"), *arguments]
+    sys.argv = [sys.argv[0], *arguments]
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _leave(status: int) -> None:
@@ -96,6 +114,8 @@ def _leave(status: int) -> None:
 class Server:
     """The process that forks, started when it is first needed, one for each process of the tests."""
 
+    program: str
+    """One of `PROGRAMS`."""
     _process: subprocess.Popen[bytes] | None = None
     _control: socket.socket | None = None
     _busy: threading.Lock = field(default_factory=threading.Lock)
@@ -130,7 +150,7 @@ class Server:
             environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", __file__, str(theirs.fileno())],
+                    [sys.executable, "-I", __file__, self.program, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     env=environ,
                 )
@@ -140,7 +160,12 @@ class Server:
         self, arguments: Sequence[str], environ: Mapping[str, str], stdin: str, folder: Path
     ) -> tuple[int, str, str]:
         control = self._started()
-        order = {"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)}
+        order = {
+            "arguments": list(arguments),
+            "environ": dict(environ),
+            "folder": str(folder),
+            "core_limit": resource.getrlimit(resource.RLIMIT_CORE),
+        }
         (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = os.pipe(), os.pipe(), os.pipe()
         theirs = [theirs_in, theirs_out, theirs_err]
         try:
@@ -194,9 +219,12 @@ def _text(said: bytes) -> str:
     return said.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
-SERVER: Final = Server()
+AUTHSOME: Final = Server("authsome")
+ISOLATION: Final = Server("isolation")
+SERVERS: Final = (AUTHSOME, ISOLATION)
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as control_:
+    sys.path.append(str(ROOT))
+    with socket.socket(fileno=int(sys.argv[2])) as control_:
         control_.set_inheritable(False)
-        serve(control_)
+        serve(control_, PROGRAMS[sys.argv[1]]())
