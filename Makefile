@@ -7,11 +7,11 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PACKAGES := launcher oauth proxy vault
 
-# A process for each processor; `make test AT_ONCE=` runs one test after the other.
+# Several processes, see tests/conftest.py; `make test AT_ONCE=` runs one test after the other.
 AT_ONCE := -n auto --dist worksteal
 
 # What starts few processes and waits for little.
-QUICK := tests/test_architecture.py tests/test_readme.py tests/test_advisories.py tests/oauth tests/proxy \
+QUICK := tests/test_architecture.py tests/test_docs.py tests/test_advisories.py tests/oauth tests/proxy \
 	tests/vault tests/standin tests/launcher/setup tests/launcher/text tests/isolation/test_plan.py \
 	tests/isolation/test_mountinfo.py tests/isolation/test_names.py tests/isolation/test_survey.py \
 	--deselect tests/vault/test_many.py --deselect tests/vault/test_flips.py \

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.launcher.forking import SERVERS
 from tests.leftovers import end_leftovers, running_children
-from tests.login_port import take_a_network_of_our_own
+from tests.login_port import login_port, take_a_network_of_our_own
 from tests.standin import StandIn
 
 # A shell that starts the tests in the background has them, and all their children, ignore ^C; several
@@ -50,3 +50,10 @@ def standin() -> Iterator[StandIn]:
     """A fresh stand-in Discord; it takes a few milliseconds to start."""
     with StandIn() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def alone_at_the_login_port() -> Iterator[None]:
+    """For the files in which the program listens at the port of logins, or looks whether it is free."""
+    with login_port():
+        yield

@@ -29,6 +29,8 @@ from tests.launcher.cli import PROGRAM, Program
 from tests.launcher.run.test_run import family
 from tests.standin import CLIENT_SECRET, StandIn
 
+pytestmark = pytest.mark.usefixtures("alone_at_the_login_port")
+
 ROOT: Final = Path(__file__).parent.parent
 SECURITY: Final = ROOT / "SECURITY.md"
 PROMISES: Final = ROOT / "docs/promises.md"

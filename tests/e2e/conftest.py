@@ -31,3 +31,8 @@ def connected(shared: Desk) -> Desk:
     """Logged in, with nothing seen by the stand-in yet."""
     shared.standin.forget()
     return shared
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_the_login_port(alone_at_the_login_port: None) -> None:
+    """Nearly every test here logs in."""

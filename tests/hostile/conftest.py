@@ -23,3 +23,8 @@ def theirs(request: pytest.FixtureRequest) -> Iterator[House]:
     """A house of root and one of an ordinary user, or of whoever runs the tests."""
     with house(request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_the_login_port(alone_at_the_login_port: None) -> None:
+    """Some runs here come with a login."""

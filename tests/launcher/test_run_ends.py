@@ -20,6 +20,8 @@ from tests.launcher.run.test_run import family
 from tests.standin import CLIENT_ID, Mishap, StandIn
 from vault.model import ClientRegistration, ConnectionKey, OAuthTokens, Status
 
+pytestmark = pytest.mark.usefixtures("alone_at_the_login_port")
+
 
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30

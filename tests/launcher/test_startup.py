@@ -12,6 +12,8 @@ import pytest
 from launcher.startup import PACKAGES, foreign_packages, name_services
 from tests.launcher.cli import PROGRAM, ROOT, Program
 
+pytestmark = pytest.mark.usefixtures("alone_at_the_login_port")
+
 
 def copy_of_ours(folder: Path) -> Path:
     for package in PACKAGES:

@@ -18,6 +18,8 @@ from tests.launcher.cli import PROGRAM, ROOT, Program
 from tests.launcher.test_vault_terminal import PHRASE, Typist, set_passphrase
 from vault.model import ApiKey, ConnectionKey
 
+pytestmark = pytest.mark.usefixtures("alone_at_the_login_port")
+
 KEY = "CANARY-api-key"
 PLACES = ["-", "/dev/stdin", "/dev/tty", "/dev/fd/0", "/proc/self/fd/0"]
 

@@ -19,6 +19,8 @@ from vault.envelope import SLOT
 from vault.keys.file import key_text
 from vault.storage import SqliteStorage
 
+pytestmark = pytest.mark.usefixtures("alone_at_the_login_port")
+
 PHRASE = "CANARY-correct-horse"
 KEY = key_text(bytes(range(32))).decode()
 

@@ -175,10 +175,10 @@ def test_any_json_is_json() -> None:
     ],
 )
 def test_the_largest_answers_are_read_or_given_up_in_little_time(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone, whatever else the machine does
     read_tokens(body)
     read_object(body)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @given(st.binary(max_size=300))
