@@ -63,7 +63,7 @@ def log_in(key: ConnectionKey, *inputs: str) -> str:
 
 def agree_to(key: ConnectionKey) -> str:
     """The action by which the user agrees to a wider definition, likewise."""
-    return f"<agree_to {_named(key)}>"
+    return f"<confirm {_named(key)}>"
 
 
 def _named(key: ConnectionKey) -> str:

@@ -40,7 +40,7 @@ async def test_any_number_of_requests_with_a_revoked_token_costs_the_provider_le
     assert reply.refused == "login-needed"
     answered = json.loads(reply.body)
     assert (answered["message"], answered["code"]) == ("401: Unauthorized", 0)
-    assert answered["fix"] == "authsome login discord"
+    assert answered["fix"] == "<login default/discord/default>"
     assert len(cost) < 5
     assert circuit.open
     assert circuit.answered >= requests - len(cost)

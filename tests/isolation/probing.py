@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from launcher.isolation.inside import enter  # noqa: F401  (imported while its file can be read)
@@ -11,7 +12,8 @@ from tests.isolation import hosts
 
 
 def main() -> None:
-    kind, uid = sys.argv[1], int(sys.argv[2])
+    kind, uid, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    os.chdir(folder)  # this one may lie where only root can enter
     if uid >= 0:
         hosts.become_user(uid)
     if kind:

@@ -101,7 +101,14 @@ def test_a_probe_does_the_set_up_and_names_the_cause(
     around: World, host: str, sandbox: str, landlock: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.isolation.probing", host, str(around.uid)],
+        [
+            sys.executable,
+            "-m",
+            "tests.isolation.probing",
+            host,
+            str(around.uid),
+            str(around.home / "project"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from launcher.isolation.plan import SANDBOX_SCRATCH
 from tests.isolation.launch import Order
 from tests.launcher.forking import ISOLATION
 
@@ -69,6 +70,13 @@ class World:
         """The hostile program, where its user can read it: ours may lie where only root can."""
         return self.home / "attacks.py"
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What a sandbox, with folders of its own in these places, must be told to keep for our Python."""
+        if self.uid < 0 and any(ROOT.is_relative_to(folder) for folder, _ in SANDBOX_SCRATCH):
+            return (str(ROOT),)
+        return ()
+
     def order(self, level: str, *argv: str | Path, **more: object) -> Order:
         order = Order(
             argv=[str(word) for word in argv],
@@ -79,7 +87,8 @@ class World:
             uid=self.uid,
             folder=str(self.home / "project"),
         )
-        return replace(order, **more)  # type: ignore[arg-type]
+        order = replace(order, **more)  # type: ignore[arg-type]
+        return replace(order, writable=(*order.writable, *self.shown))
 
     def command(self, order: Order) -> list[str]:
         return [sys.executable, "-m", "tests.isolation.launch", json.dumps(asdict(order))]
