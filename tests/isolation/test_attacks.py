@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final
 
 import pytest
@@ -97,6 +98,9 @@ def everything(around: World, level: str) -> dict[str, str]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_each_attack_has_the_verdict_of_its_level(around: World, level: str) -> None:
     expected = {name: OPEN if level in VERDICTS.get(name, ()) else "blocked" for name in attacks(around)}
+    if level == "landlock" and around.uid < 0 and sys.prefix.startswith("/tmp/"):
+        # It makes a file in /tmp, and nobody makes one in the folders on the way to authsome's libraries.
+        expected["memory"] = "blocked"
     assert everything(around, level) == {**expected, **dict.fromkeys(HONEST, OPEN)}
 
 
