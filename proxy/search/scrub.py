@@ -27,6 +27,7 @@ from proxy.search.spelling import (
     beside_escape,
     marked,
     undone,
+    unfinished,
 )
 
 _GUARDS: Final = b"*!~^|:,@$()[]{}<>? ."
@@ -63,8 +64,8 @@ class Search:
         self._literals = len(literals)
         self._tails = list(tails.values())
         self._automaton = BytesAhoCorasick(patterns) if patterns else None
-        if self._together:
-            self._beside = beside_escape(b"", min(len(known.raw) + 1 for known in self._together) // 2)
+        if self._known:
+            self._beside = beside_escape(b"", min(len(known.raw) + 1 for known in self._known) // 2)
 
     @property
     def is_empty(self) -> bool:
@@ -114,7 +115,7 @@ class Search:
         if any(start in text for start in ESCAPE_STARTS):
             for known in self._alone:
                 spans += known.escaped(text)
-            if self._together and self._beside.search(marked(text)):
+            if self._known and self._beside.search(marked(text)):
                 spans += self._spans_in_words(text)
         return spans
 
@@ -161,9 +162,10 @@ class Scrubber:
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be passed on now."""
-        search = self._search()
-        text = self._replaced(search, self._held + chunk)
-        cut = search.begins(text)
+        search, text = self._search(), self._held + chunk
+        whole = len(text) - len(unfinished(text))
+        text = self._replaced(search, text[:whole]) + text[whole:]
+        cut = min(whole, search.begins(text))
         self._held = text[cut:]
         return text[:cut]
 

@@ -1,6 +1,7 @@
 """The spellings in which a server could hand one credential back, by intent or by accident. Pure.
 
-As it is, and in UTF-16, base64 and hexadecimal; in base64 also of its UTF-16 and of its base64. Then with any
+As it is, and in base64 and hexadecimal, each of them in UTF-16 as well; in base64 also of its UTF-16 and of
+its base64. Then with any
 of its characters escaped: for URLs (`%41`, `%u0041`), for JSON and programming languages (`\\u0041`, `\\x41`,
 `\\U00000041`, `\\A`), for HTML and XML (`&#65;`, `&#x41;` with zeros before, `&period;`), and escapes within
 escapes, as in JSON within JSON.
@@ -23,8 +24,8 @@ WORD: Final = bytes({0, *range(0x21, 0x7F)} - {*b"\"'<>{}[](),"})
 LINE: Final = bytes({*range(256)} - {*b"\n"})
 """For any other: a credential is sent in a header, which is one line."""
 
-LONGEST_ESCAPE: Final = 16
-"""Bytes that one character may take, on average: `\\\\\\\\\\\\\\\\u0041` is JSON four deep."""
+LONGEST_ESCAPE: Final = 40
+"""Bytes that one character may take, on average: `%5C%75%30%30%34%31` is JSON within a URL."""
 
 ESCAPE_STARTS: Final = rb"\%&"
 """What every escape begins with."""
@@ -73,18 +74,44 @@ _NAMES: Final = {
     b"lcub": b"{",
     b"verbar": b"|",
     b"rcub": b"}",
+    b"AMP": b"&",
+    b"LT": b"<",
+    b"GT": b">",
+    b"QUOT": b'"',
+    b"midast": b"*",
+    b"UnderBar": b"_",
+    b"DiacriticalGrave": b"`",
+    b"lbrack": b"[",
+    b"rbrack": b"]",
+    b"lbrace": b"{",
+    b"rbrace": b"}",
+    b"vert": b"|",
+    b"VerticalLine": b"|",
 }
 """HTML's names of ASCII characters, as its encoders write them (html.spec.whatwg.org, named character
 references)."""
 
-_ESCAPE: Final = re.compile(
-    rb"\\(?:(?:u00|x|U000000)([2-7][0-9A-Fa-f])|(?!u[0-9A-Fa-f]{4})([^\n]))"
-    rb"|%(?:u00)?([2-7][0-9A-Fa-f])"
-    rb"|&#0{0,16}([1-9][0-9]{1,2});"
-    rb"|&#[xX]0{0,16}([2-7][0-9A-Fa-f]);"
-    rb"|&([A-Za-z]{2,6});"
+_BACKSLASH: Final = re.compile(
+    rb"\\(?:(?:u00|x|U000000)([2-7][0-9A-Fa-f])|(?!u[0-9A-Fa-f]{4}|[xuU][0-9A-Fa-f]*\\)([^\n%&]))"
 )
-"""One escaped ASCII character. A backslash before any other byte means that byte; `\\u4e2d` is left alone."""
+"""One ASCII character that is escaped by a backslash. Before any other byte it means that byte; `\\u4e2d` is
+left alone, and so is one before what may be another escape or hold one."""
+
+
+def _reference(end: bytes, hex_end: bytes) -> re.Pattern[bytes]:
+    return re.compile(
+        rb"%%(?:u00)?([2-7][0-9A-Fa-f])|&#0*+([1-9][0-9]{1,2})%b|&#[xX]0*+([2-7][0-9A-Fa-f])%b|&([A-Za-z]{2,16});"
+        % (end, hex_end)
+    )
+
+
+_REFERENCE: Final = _reference(b";", b";")
+"""One ASCII character that is escaped for a URL or for HTML."""
+
+_LOOSE_REFERENCE: Final = _reference(rb"(?:;|(?![0-9]))", rb"(?:;|(?![0-9A-Fa-f]))")
+"""The same where HTML lacks its semicolons, as browsers read it."""
+
+_UNFINISHED: Final = re.compile(rb"#[xX]?[0-9A-Fa-f]*")
 
 
 class Spelling:
@@ -114,7 +141,8 @@ class Spelling:
     # Takes milliseconds to compile, and most runs do not need it.
     @cached_property
     def _escaped(self) -> re.Pattern[bytes]:
-        return re.compile(b"".join(b"(?:%b)" % forms for forms in map(_forms_of, self.raw)))
+        loose = b";" not in self.raw  # else what ends an escape could be the next character
+        return re.compile(b"".join(b"(?:%b)" % _forms_of(byte, loose) for byte in self.raw))
 
     def escaped(self, text: bytes) -> list[tuple[int, int]]:
         """Start and end of each occurrence whose characters are each as they are or escaped."""
@@ -138,27 +166,50 @@ def beside_escape(raw: bytes, half: int) -> re.Pattern[bytes]:
     return re.compile(rb"\\(?:(?=%b)|(?<=%b\\))" % (room, room))
 
 
+def unfinished(text: bytes) -> bytes:
+    """What of the end of `text` may be a number of HTML that has not ended yet."""
+    start = text.rfind(b"#")
+    return text[start:] if start >= 0 and _UNFINISHED.fullmatch(text, start) else b""
+
+
 def undone(text: bytes) -> Iterator[bytes]:
-    """`text` with its escapes undone once, and twice, and so on until there is none."""
-    for _ in range(_MAX_LAYERS):
-        plain = _ESCAPE.sub(_meant, text)
-        if plain == text:
-            return
-        yield plain
-        text = plain
+    """`text` with its escapes undone once, and twice, and so on until there is none.
+
+    Those without a backslash come first, each time: one of them may be a part of what a backslash escapes.
+    """
+    for reference in (_REFERENCE, _LOOSE_REFERENCE):
+        for _ in range(_MAX_LAYERS):
+            before = text
+            for _ in range(_MAX_LAYERS):
+                plain = reference.sub(_referred_to, text)
+                if plain == text:
+                    break
+                yield plain
+                text = plain
+            plain = _BACKSLASH.sub(_escaped_by_backslash, text)
+            if plain != text:
+                yield plain
+            text = plain
+            if text == before:
+                break
 
 
-def _meant(match: re.Match[bytes]) -> bytes:
-    digits = match[1] or match[3] or match[5]
-    if digits:
+def _referred_to(match: re.Match[bytes]) -> bytes:
+    if digits := match[1] or match[3]:
         return bytes([int(digits, 16)])
-    if match[4]:
-        return bytes([number]) if (number := int(match[4])) < 0x7F else match[0]
-    return match[2] or _NAMES.get(match[6], match[0])
+    if match[2]:
+        return bytes([number]) if (number := int(match[2])) < 0x7F else match[0]
+    return _NAMES.get(match[4], match[0])
 
 
-def _forms_of(byte: int) -> bytes:
+def _escaped_by_backslash(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 16)]) if match[1] else match[2]
+
+
+def _forms_of(byte: int, loose: bool) -> bytes:
     """A regular expression for one ASCII character: as it is, and escaped up to four deep.
+
+    `loose`: a number of HTML needs no semicolon.
 
     All repetitions are bounded, else a text of backslashes would take the square of its length.
     """
@@ -172,6 +223,8 @@ def _forms_of(byte: int) -> bytes:
     ampersand = rb"(?:&|%bu0026|%b26)(?:amp;){0,3}" % (backslash, percent)
     number = rb"(?:#|%b23)" % percent
     end = rb"(?:;|%b3[bB])" % percent
+    no_digit = rb"(?:%b|(?![0-9]))" % end if loose else end
+    no_hex = rb"(?:%b|(?![0-9A-Fa-f]))" % end if loose else end
     names = [name for name, letter in _NAMES.items() if letter == bytes([byte])]
     return b"|".join(
         (
@@ -179,8 +232,8 @@ def _forms_of(byte: int) -> bytes:
             backslash + plain,
             percent + rb"(?:u00)?" + either_case,
             backslash + rb"(?:u00|x|U000000)" + either_case,
-            ampersand + number + rb"0{0,7}%d" % byte + end,
-            ampersand + number + rb"[xX]0{0,7}" + either_case + end,
+            ampersand + number + rb"0*+%d" % byte + no_digit,
+            ampersand + number + rb"[xX]0*+" + either_case + no_hex,
             *(ampersand + name + end for name in names),
         )
     )
@@ -191,7 +244,9 @@ def _literals(secret: str) -> tuple[bytes, ...]:
     wide = secret.encode("utf-16-le")[:-1]  # in both byte orders, less a zero at one end
     once = _base64_forms(raw)
     twice = [form for core in once for form in _base64_forms(core)]
-    found = (raw, wide, raw.hex().encode(), raw.hex().upper().encode(), *once, *twice, *_base64_forms(wide))
+    hexadecimal = (raw.hex().encode(), raw.hex().upper().encode())
+    widened = [form.decode().encode("utf-16-le")[:-1] for form in (*hexadecimal, *once)]
+    found = (raw, wide, *hexadecimal, *once, *twice, *_base64_forms(wide), *widened)
     return tuple(dict.fromkeys(found))
 
 

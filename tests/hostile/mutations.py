@@ -358,7 +358,7 @@ WIRE: Final = (
     ),
     Mutation(
         "escapes within escapes are searched",
-        (SPELLING, "        text = plain\n", "        return\n"),
+        (SPELLING, "                text = plain\n", "                return\n"),
         echoes(21),
     ),
     Mutation(
@@ -368,12 +368,12 @@ WIRE: Final = (
     ),
     Mutation(
         "base64 of UTF-16 is searched",
-        (SPELLING, "*twice, *_base64_forms(wide))", "*twice)"),
+        (SPELLING, "*twice, *_base64_forms(wide), ", "*twice, "),
         echoes(20),
     ),
     Mutation(
         "what is split is put together",
-        ("proxy/search/scrub.py", "cut = search.begins(text)", "cut = len(text)"),
+        ("proxy/search/scrub.py", "cut = min(whole, search.begins(text))", "cut = len(text)"),
         echoes(15),
     ),
     Mutation(

@@ -1,9 +1,11 @@
 import base64
 import html
+import itertools
 import json
+import re
 from collections.abc import Callable
 from random import Random
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import assume, given
@@ -223,7 +225,7 @@ def test_what_is_held_back_is_the_same_for_another_credential(text: tuple[str, l
 
 def test_what_is_held_back_shows_the_length_and_the_kind_of_the_credential() -> None:
     """The negative twin: what is compared above does differ where it may."""
-    endless, words = b"x" * 1000, b"some words"
+    endless, words = b"x" * 4000, b"some words"
     assert passed(SEARCH, [endless]) != passed(search_for(SECRET[1:]), [endless])
     assert passed(SEARCH, [words]) != passed(search_for(UNUSUAL), [words])
 
@@ -395,3 +397,80 @@ def test_what_stands_in_never_completes_a_credential_that_was_begun_before_it() 
 def test_without_needles_nothing_is_held() -> None:
     scrubber = Scrubber(search_for)
     assert scrubber.feed(SECRET.encode()) == SECRET.encode()
+
+
+def _layers() -> dict[str, Callable[[str], str]]:
+    whole: dict[str, Callable[[str], str]] = {
+        "percent": lambda text: "".join(f"%{ord(c):02x}" for c in text),
+        "json": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
+        "program": lambda text: "".join(f"\\x{ord(c):02x}" for c in text),
+        "decimal": lambda text: "".join(f"&#{ord(c)};" for c in text),
+        "hexadecimal": lambda text: "".join(f"&#x{ord(c):x};" for c in text),
+    }
+    every_other = {
+        f"some {name}": lambda text, layer=layer: "".join(
+            layer(c) if n % 2 else c for n, c in enumerate(text)
+        )
+        for name, layer in whole.items()
+    }
+    first = {
+        f"first {name}": lambda text, layer=layer: layer(text[0]) + text[1:] for name, layer in whole.items()
+    }
+    return {**whole, **every_other, **first}
+
+
+def _read(text: str, layers: tuple[str, str]) -> str:
+    """Two layers undone as browsers and parsers do, the outer one first."""
+    for layer in layers:
+        match layer.split()[-1]:
+            case "percent":
+                text = unquote(text)
+            case "json" | "program":
+                text = re.sub(r"\\(?:u00|x)([0-9a-f]{2})|\\(.)", _meant, text)
+            case _:
+                text = html.unescape(text)
+    return text
+
+
+def _meant(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16)) if found[1] else found[2]
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 20])
+def test_escapes_within_escapes_are_found_two_deep_in_any_mixture(piece: int) -> None:
+    token = "MTEwMDAwMDAwMDAx.Gk3QpZ.aB_-7sTqRrWvYzZ0"
+    search, shown, tried = Search([token], b"placeholder"), [], 0
+    for (inner, one), (outer, other) in itertools.product(_layers().items(), repeat=2):
+        text = f'"{other(one(token))}"'.encode()
+        if token not in _read(text.decode(), (outer, inner)):
+            continue  # what was escaped partly cannot be told from what was not at all
+        scrubber, tried = Scrubber(lambda: search), tried + 1
+        out = b"".join(scrubber.feed(text[at : at + piece]) for at in range(0, len(text), piece))
+        if token in _read((out + scrubber.finish()).decode(), (outer, inner)):
+            shown.append((inner, outer))
+    assert tried > 180
+    assert shown == []
+
+
+@pytest.mark.parametrize("zeros", [0, 8, 30, 300])
+@pytest.mark.parametrize("number", ["&#{zeros}{code}{end}", "&#x{zeros}{code:x}{end}"])
+@pytest.mark.parametrize("end", [";", ""])
+def test_a_number_of_html_may_have_any_zeros_and_no_semicolon(zeros: int, number: str, end: str) -> None:
+    token = "ZTEwMDAwMDAwMDAx.Gk3QpZ.XY_-7sTqRrWvYzZZ"
+    escaped = number.format(zeros="0" * zeros, code=ord(token[0]), end=end) + "&#84;" + token[2:]
+    assert b"wMDAwMDAx" not in Search([token], b"placeholder").replaced(escaped.encode())
+
+
+def test_what_is_looked_for_alone_is_found_in_escaped_base64_as_well() -> None:
+    token = "abcdx41uabcdEFGHIJKLmnop._-9"  # (holds what could be a part of an escape)
+    for form in (base64.b64encode(token.encode()).decode(), token.encode().hex()):
+        escaped = f"{form[:5]}%{ord(form[5]):02x}{form[6:]}".encode()
+        assert form[6:].encode() not in Search([token], b"placeholder").replaced(escaped)
+
+
+def test_utf_16_of_base64_and_of_hexadecimal_is_found() -> None:
+    token = "MTEwMDAwMDAwMDAx.Gk3QpZ.aB_-7sTqRrWvYzZ0"
+    for form in (base64.b64encode(token.encode()).decode(), token.encode().hex()):
+        for order in ("utf-16-le", "utf-16-be"):
+            text = f'"{form}"'.encode(order)
+            assert form[4:-4].encode(order) not in Search([token], b"placeholder").replaced(text)
