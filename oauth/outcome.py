@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from pydantic import SecretStr
 
@@ -54,6 +55,17 @@ class NotUsable:
 
 
 Outcome = FreshCredential | NotUsable
+
+
+def generation_of(outcome: Outcome) -> int | None:
+    """Which write of the record is handed out; None where nothing is."""
+    match outcome:
+        case FreshCredential(generation=generation):
+            return generation
+        case NotUsable():
+            return None
+        case never:
+            assert_never(never)
 
 
 def log_in(key: ConnectionKey, *inputs: str) -> str:

@@ -7,7 +7,7 @@ dropped would widen where a credential can go.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, assert_never
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -206,6 +206,17 @@ class EnvNames(_Strict):
 
 Auth = OAuth2 | StaticKey
 """How one logs in."""
+
+
+def as_oauth2(auth: Auth) -> OAuth2 | None:
+    """None where one logs in otherwise."""
+    match auth:
+        case OAuth2():
+            return auth
+        case StaticKey():
+            return None
+        case never:
+            assert_never(never)
 
 
 class Provider(_Strict):

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.provider import Provider, parse_provider
@@ -31,6 +31,19 @@ class Registered:
     """The definition byte for byte; `provider` was parsed from exactly these bytes."""
 
 
+Definition = Registered | ProviderInvalid
+
+
+def _valid(found: Definition) -> Registered | None:
+    match found:
+        case Registered():
+            return found
+        case ProviderInvalid():
+            return None
+        case never:
+            assert_never(never)
+
+
 class Registry:
     """Finds provider definitions; each file is read once, and what was read is what stays in force."""
 
@@ -39,7 +52,7 @@ class Registry:
         self._folder = user_folder
         self._uid = os.geteuid() if uid is None else uid
         self._bundled = files("oauth") / "providers"
-        self._known: dict[str, Registered | ProviderInvalid | None] = {}
+        self._known: dict[str, Definition | None] = {}
 
     def get(self, name: str) -> Registered:
         """The definition in force for `name`.
@@ -49,7 +62,7 @@ class Registry:
         """
         match self._find(name):
             case None:
-                names = [found.provider.name for found in self.all() if isinstance(found, Registered)]
+                names = [found.provider.name for found in self.valid()]
                 known = ", ".join(names) or "none"
                 raise ProviderUnknown(f"there is no provider {name!r}", f"known providers: {known}")
             case ProviderInvalid() as problem:
@@ -57,15 +70,19 @@ class Registry:
             case found:
                 return found
 
-    def all(self) -> list[Registered | ProviderInvalid]:
+    def all(self) -> list[Definition]:
         """Every definition by name; a file that is wrong stands as its error and hides no other."""
-        problems: list[Registered | ProviderInvalid] = []
+        problems: list[Definition] = []
         names = self._bundled_names()
         try:
             names |= self._user_names()
         except ProviderInvalid as problem:
             problems.append(problem)
         return problems + [found for name in sorted(names) if (found := self._find(name))]
+
+    def valid(self) -> list[Registered]:
+        """As `all`, without the files that are wrong."""
+        return [valid for found in self.all() if (valid := _valid(found))]
 
     def _bundled_names(self) -> set[str]:
         return {
@@ -81,12 +98,12 @@ class Registry:
             raise _unreadable(self._folder, error) from error
         return {e.removesuffix(SUFFIX) for e in entries if e.endswith(SUFFIX) and not e.startswith(".")}
 
-    def _find(self, name: str) -> Registered | ProviderInvalid | None:
+    def _find(self, name: str) -> Definition | None:
         if name not in self._known:
             self._known[name] = self._load(name)
         return self._known[name]
 
-    def _load(self, name: str) -> Registered | ProviderInvalid | None:
+    def _load(self, name: str) -> Definition | None:
         try:
             return self._load_in_force(name)
         except ProviderInvalid as problem:

@@ -247,12 +247,13 @@ class Addon:
         """Recover from a 401 that the child has not seen: with another credential, once."""
         notes = flow.metadata.get(_NOTES)
         response = flow.response
-        if not isinstance(notes, _Notes) or not isinstance(notes.decision, Inject) or response is None:
+        if not isinstance(notes, _Notes) or response is None:
             return
-        if response.stream or not _is_short_401(response):
+        rule = _injected(notes.decision)
+        if rule is None or response.stream or not _is_short_401(response):
             return
         try:
-            response = await self._recovered(notes, notes.decision.rule, response)
+            response = await self._recovered(notes, rule, response)
             _drop(response.headers, _LEADING_AROUND)
             self._cleanse_whole(response, notes.own)
             flow.response = _fitting(flow, response)
@@ -271,11 +272,15 @@ class Addon:
             return response
         async with asyncio.timeout(CREDENTIAL_TIMEOUT):
             answer = await self._source.recovered(rule.connection, notes.generation, body)
-        again = await self._send_again(notes, answer) if isinstance(answer, Fresh) else None
-        return again or response
+        match answer:
+            case Fresh():
+                return await self._send_again(notes.target, rule, answer) or response
+            case Unavailable():
+                return response
+            case unknown:
+                assert_never(unknown)
 
-    async def _send_again(self, notes: _Notes, answer: Fresh) -> http.Response | None:
-        target, rule = notes.target, _rule_of(notes)
+    async def _send_again(self, target: Target, rule: Rule, answer: Fresh) -> http.Response | None:
         headers = self._filled(target, rule, answer)
         again = await self._resend(target.origin, target.method, target.path, headers)
         if again is None:
@@ -305,8 +310,8 @@ class Addon:
 
     def _answered(self, flow: http.HTTPFlow, notes: _Notes) -> _Notes:
         """Let the credential of a request that cannot be sent again end its life from now on."""
-        if notes.once and isinstance(notes.decision, Inject):
-            self._source.ended(notes.decision.rule.connection, notes.generation)
+        if notes.once and (rule := _injected(notes.decision)):
+            self._source.ended(rule.connection, notes.generation)
             notes = flow.metadata[_NOTES] = replace(notes, once=False)
         return notes
 
@@ -438,10 +443,15 @@ def _is_short_401(response: http.Response) -> bool:
     return response.status_code == 401 and length.isdigit() and int(length) <= MAX_KEPT_BACK
 
 
-def _rule_of(notes: _Notes) -> Rule:
-    if not isinstance(notes.decision, Inject):
-        raise TypeError("only an injected request is sent again")
-    return notes.decision.rule
+def _injected(decision: Decision) -> Rule | None:
+    """By which rule a request carries a credential."""
+    match decision:
+        case Inject(rule):
+            return rule
+        case PassThrough() | Refuse():
+            return None
+        case unknown:
+            assert_never(unknown)
 
 
 def _as_the_provider(answer: Unavailable, body: bytes) -> http.Response:

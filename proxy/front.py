@@ -13,7 +13,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 import h11
 
@@ -149,11 +149,16 @@ class Front:
             if not isinstance(event, h11.Request):
                 return None
             asked = self._read(event, http, raw)
-            if isinstance(asked, Asked):
-                return asked
-            writer.write(_answer(asked, keep=asked.challenge and event.method == b"CONNECT"))
-            if not asked.challenge or event.method != b"CONNECT":
-                return None
+            match asked:
+                case Asked():
+                    return asked
+                case TurnedAway(challenge=challenge):
+                    keep = challenge and event.method == b"CONNECT"
+                    writer.write(_answer(asked, keep=keep))
+                    if not keep:
+                        return None
+                case never:
+                    assert_never(never)
         return None
 
     def _read(self, request: h11.Request, http: h11.Connection, raw: bytes) -> Asked | TurnedAway:

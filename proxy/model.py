@@ -149,14 +149,17 @@ class Unavailable:
     """A JSON object that the provider itself answered last, to be answered in its place."""
 
 
+CredentialAnswer = Fresh | Unavailable
+
+
 class CredentialSource(Protocol):
     """Hands out credentials at the moment a request needs one."""
 
-    async def fresh(self, connection: str) -> Fresh | Unavailable:
+    async def fresh(self, connection: str) -> CredentialAnswer:
         """The credential of `connection`, refreshed when due."""
         ...
 
-    async def fresh_once(self, connection: str) -> Fresh | Unavailable:
+    async def fresh_once(self, connection: str) -> CredentialAnswer:
         """The same for a request that cannot be sent again: until `ended` the credential should stay good."""
         ...
 
@@ -179,7 +182,7 @@ class CredentialSource(Protocol):
         """
         ...
 
-    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
+    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> CredentialAnswer:
         """The same, with the answer still at hand: another credential to send the request with again."""
         ...
 

@@ -236,6 +236,8 @@ def _types(source: str) -> Iterator[str]:
                 yield name
             case ast.Assign(targets=[ast.Name(id=name)]) if re.fullmatch(r"[A-Z][a-z]\w*", name):
                 yield name  # an alias
+            case ast.TypeAlias(name=ast.Name(id=name)):
+                yield name
             case _:
                 pass
 

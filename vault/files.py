@@ -108,6 +108,13 @@ def require_private(path: Path, found: os.stat_result) -> None:
         raise LoosePermissions(f"other users can use {path}", f"run 'chmod {mode} {path}'")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a new file for this user alone; not durably. Raises: FileExistsError, OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags, PRIVATE_FILE), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 """What link(2) answers on vfat, exfat and some network file systems."""
 

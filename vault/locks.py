@@ -47,6 +47,22 @@ def _read(path: Path) -> str:
         return ""
 
 
+def _opened(path: Path) -> int:
+    # Never unlinked: a waiter would lock the old file while a newcomer locks a new one.
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where there is none. Waits for others. Raises: OSError."""
+    handle = _opened(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 class FileLocks:
     """Named locks in one folder, which is made where it is missing.
 
@@ -68,8 +84,7 @@ class FileLocks:
         """
         path = self._folder / name
         with refusals_mapped(path):
-            # Never unlinked: a waiter would lock the old file while a newcomer locks a new one.
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
+            handle = _opened(path)
         try:
             self._wait_for(handle, path, timeout, what)
             yield

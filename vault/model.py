@@ -80,6 +80,17 @@ Credential = Annotated[OAuthTokens | ApiKey, Field(discriminator="kind")]
 """A tagged union; a tag is never reused for another shape."""
 
 
+def tokens_of(credential: Credential) -> OAuthTokens | None:
+    """None where it is no token set."""
+    match credential:
+        case OAuthTokens():
+            return credential
+        case ApiKey():
+            return None
+        case never:
+            assert_never(never)
+
+
 def scopes_of(credential: Credential) -> tuple[str, ...]:
     """What was granted; a static key has no scopes."""
     match credential:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
@@ -35,6 +35,21 @@ PAYLOAD_SCHEMA: Final = 2
 
 _NOT_NOW: Final = (Conflict, FormatTooNew, LockTimeout, PremiseChanged, StorageUnavailable)
 """What keeps something that was set aside waiting, and must not keep the vault closed."""
+
+
+StoredConnection = Versioned[Connection] | RecordDamaged | FormatTooNew
+"""One of many: where it does not open, its error."""
+
+
+def readable(stored: StoredConnection) -> Connection:
+    """Raises: RecordDamaged, FormatTooNew."""
+    match stored:
+        case Versioned(value=connection):
+            return connection
+        case RecordDamaged() | FormatTooNew():
+            raise stored
+        case never:
+            assert_never(never)
 
 
 class _PayloadSchema(BaseModel):
@@ -113,11 +128,9 @@ class Vault:
         """Raises: RecordDamaged, FormatTooNew."""
         return self._get(_connection_record(key), _Payload[Connection])
 
-    def connections(
-        self, profile: str
-    ) -> list[tuple[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]]:
+    def connections(self, profile: str) -> list[tuple[ConnectionKey, StoredConnection]]:
         """Every connection of a profile, sorted; one that does not open is there as its error."""
-        found: list[tuple[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]] = []
+        found: list[tuple[ConnectionKey, StoredConnection]] = []
         for record in self._storage.records(profile, Kind.CONNECTION):
             # A row that somebody wrote under an impossible name cannot be opened, nor shown safely.
             if not (NAME.fullmatch(record.provider) and NAME.fullmatch(record.name)):

@@ -12,7 +12,7 @@ from launcher.setup.app import LOCK_SECONDS, App
 from oauth import health
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
 from oauth.health import Examined, Expected, Probed
-from oauth.outcome import FreshCredential, Outcome
+from oauth.outcome import FreshCredential, NotUsable, Outcome, generation_of
 from oauth.provider import Provider
 from vault.errors import FormatTooNew, RecordDamaged, VaultError
 from vault.model import DEFAULT_NAME, Checked, Connection, ConnectionKey, Health, scopes_of
@@ -104,14 +104,22 @@ async def _find(
     client = app.vault.client(key.profile, key.provider)
     expected = Expected(client.value.client_id if client else None, scopes_of(connection.credential))
     outcome, probed = await _ask(oauth, keeper, key, provider)
-    if not isinstance(outcome, FreshCredential):
-        return health.from_outcome(outcome, connection)
-    if isinstance(probed, OAuthError):
-        return Examined(Health.UNREACHABLE, f"could not check {key}: {probed}", probed.hint)
-    if probed is None:
-        finding = health.unverified(key)
-    else:
-        finding = health.from_answer(key, provider, connection, expected, probed)
+    match outcome:
+        case NotUsable():
+            return health.from_outcome(outcome, connection)
+        case FreshCredential():
+            pass
+        case never:
+            assert_never(never)
+    match probed:
+        case None:
+            finding = health.unverified(key)
+        case Probed():
+            finding = health.from_answer(key, provider, connection, expected, probed)
+        case OAuthError():
+            return Examined(Health.UNREACHABLE, f"could not check {key}: {probed}", probed.hint)
+        case unknown:
+            assert_never(unknown)
     return health.unless_expiring(key, finding, connection, app.now())
 
 
@@ -121,17 +129,28 @@ async def _ask(
     """The credential, and what the provider says to it, once more after a 401 that a refresh may cure."""
     url = health.check_url(provider)
     outcome = await keeper.fresh(key)
-    if url is None or not isinstance(outcome, FreshCredential):
+    if url is None:
         return outcome, None
     try:
-        probed = await oauth.probe(provider, url, outcome.value)
-        if health.condemns(provider.auth, probed):
-            outcome = await keeper.recovered(key, outcome.generation, probed.body)
-            if isinstance(outcome, FreshCredential):
-                probed = await oauth.probe(provider, url, outcome.value)
+        probed = await _probed(oauth, provider, url, outcome)
+        generation = generation_of(outcome)
+        if generation is not None and probed is not None and health.condemns(provider.auth, probed):
+            outcome = await keeper.recovered(key, generation, probed.body)
+            probed = await _probed(oauth, provider, url, outcome)
     except OAuthError as error:
         return outcome, error
     return outcome, probed
+
+
+async def _probed(oauth: OAuthClient, provider: Provider, url: str, outcome: Outcome) -> Probed | None:
+    """What the provider says to the credential; None where there is none. Raises: OAuthError."""
+    match outcome:
+        case FreshCredential(value=value):
+            return await oauth.probe(provider, url, value)
+        case NotUsable():
+            return None
+        case never:
+            assert_never(never)
 
 
 def _keep(app: App, checkup: Checkup, checked: Connection) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import urlsplit
 
 from launcher.actions.finding import Finding, State
@@ -21,7 +21,7 @@ from launcher.actions.vault_admin import described_key
 from launcher.errors import LauncherError
 from launcher.isolation.model import Level
 from launcher.isolation.outside.levels import FALLBACKS
-from launcher.isolation.outside.probe import Probe, Works
+from launcher.isolation.outside.probe import Probe, working_level
 from launcher.run.audit_log import MOST_BYTES, reach
 from launcher.setup.app import App
 from launcher.setup.settings import RUN_VARIABLE
@@ -53,7 +53,7 @@ class Diagnosis:
 
     def level(self, wanted: Level) -> Level | None:
         """What a run gets here that wants this level; None where it is refused."""
-        working = {probe.level for probe in self.probes if isinstance(probe, Works)}
+        working = {working_level(probe) for probe in self.probes}
         return next((level for level in FALLBACKS[wanted] if level in working), None)
 
     @property
@@ -157,6 +157,8 @@ def _files(app: App) -> Iterator[Finding]:
                 yield Finding("providers", State.WARNING, str(found), found.hint)
             case Registered(source=source):
                 custom += source == "custom"
+            case never:
+                assert_never(never)
     yield Finding("providers", State.OK, f"read, {custom} of them your own")
 
 

@@ -14,8 +14,9 @@ from launcher.setup.consent import require_confirmed
 from oauth.errors import OAuthError, ProviderInvalid, ProviderUnknown
 from oauth.login.flows import revoke
 from oauth.provider import Auth, OAuth2, StaticKey
-from vault.errors import RecordDamaged, VaultError
+from vault.errors import FormatTooNew, RecordDamaged, VaultError
 from vault.model import Checked, ConnectionKey, Health, Versioned
+from vault.vault import StoredConnection
 
 Agree = Callable[[str, Sequence[ConnectionKey]], None]
 """Called with why other connections would end as well, and which. Raises where that is not wanted."""
@@ -150,10 +151,19 @@ def _same_account(app: App, key: ConnectionKey, account: str | None) -> list[Con
         for other, record in app.vault.connections(key.profile)
         if other.provider == key.provider
         and other != key
-        and isinstance(record, Versioned)
         and account is not None
-        and record.value.account == account
+        and _account_of(record) == account
     ]
+
+
+def _account_of(record: StoredConnection) -> str | None:
+    match record:
+        case Versioned(value=connection):
+            return connection.account
+        case RecordDamaged() | FormatTooNew():
+            return None
+        case never:
+            assert_never(never)
 
 
 def _mark_ended(app: App, key: ConnectionKey) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from launcher.actions.application import Application, application
 from launcher.actions.describe import Shown, describe, describe_damaged, last_check
 from launcher.setup.app import App
 from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.reach import reach_of
-from oauth.registry import Registered
+from oauth.registry import Definition, Registered
+from vault.errors import FormatTooNew, RecordDamaged
 from vault.model import ConnectionKey, Versioned
 
 
@@ -38,7 +40,7 @@ class Listing:
 def overview(app: App) -> list[Listing]:
     """All providers by name, also those of a connection whose definition is gone."""
     definitions = app.registry.all()
-    connections = _connections(app, definitions)  # first: a vault that is refused is said once, and alone
+    connections = _connections(app)  # first: a vault that is refused is said once, and alone
     sources = _sources(app, definitions)
     for name in {listed.key.provider for listed in connections} - sources.keys():
         sources[name] = _why_not(app, name)
@@ -48,14 +50,17 @@ def overview(app: App) -> list[Listing]:
     ]
 
 
-def _sources(app: App, definitions: Sequence[Registered | ProviderInvalid]) -> dict[str, str]:
+def _sources(app: App, definitions: Sequence[Definition]) -> dict[str, str]:
     """Where each provider's definition comes from; a file that is wrong hides no other."""
     sources: dict[str, str] = {}
     for found in definitions:
-        if isinstance(found, Registered):
-            sources[found.provider.name] = found.source
-        else:
-            app.notices.warning(str(found), found.hint)
+        match found:
+            case Registered(provider=provider, source=source):
+                sources[provider.name] = source
+            case ProviderInvalid():
+                app.notices.warning(str(found), found.hint)
+            case never:
+                assert_never(never)
     return sources
 
 
@@ -69,16 +74,19 @@ def _why_not(app: App, name: str) -> str:
         return "invalid"
 
 
-def _connections(app: App, definitions: Sequence[Registered | ProviderInvalid]) -> list[Listed]:
+def _connections(app: App) -> list[Listed]:
     found = []
-    wanted = {r.provider.name: reach_of(r.provider) for r in definitions if isinstance(r, Registered)}
+    wanted = {r.provider.name: reach_of(r.provider) for r in app.registry.valid()}
     stored = app.vault.connections(app.settings.profile) if app.has_vault else []
     for key, record in stored:
-        if isinstance(record, Versioned):
-            now = app.now()
-            shown = describe(key, record.value, now, wanted.get(key.provider))
-            found.append(Listed(key, shown, last_check(record.value, now)))
-        else:
-            app.notices.warning(f"{key}: {record}", record.hint)
-            found.append(Listed(key, describe_damaged(key), ""))
+        match record:
+            case Versioned(value=connection):
+                now = app.now()
+                shown = describe(key, connection, now, wanted.get(key.provider))
+                found.append(Listed(key, shown, last_check(connection, now)))
+            case RecordDamaged() | FormatTooNew():
+                app.notices.warning(f"{key}: {record}", record.hint)
+                found.append(Listed(key, describe_damaged(key), ""))
+            case never:
+                assert_never(never)
     return found

@@ -18,10 +18,11 @@ from typing import Final
 
 from launcher.notices import Notices, Silent
 from launcher.run.audit_share import Entry, Share
-from launcher.run.folder import locked
 from launcher.times import utc
 from proxy.audit import DECISION_CIRCUIT, DECISION_EXPORT, DECISION_INJECT
 from proxy.model import Event
+from vault.files import PRIVATE_FILE
+from vault.locks import locked
 
 CURRENT: Final = "audit.jsonl"
 
@@ -172,7 +173,7 @@ def _append(folder: Path, name: str, text: bytes, max_bytes: int) -> None:
     if _size(path) + len(text) > max_bytes:
         _rotate(folder, name, max_bytes)
     size = _size(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
     try:
         if os.write(descriptor, text) < len(text):  # the disk is full
             os.ftruncate(descriptor, size)

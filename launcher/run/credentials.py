@@ -8,7 +8,7 @@ from typing import assert_never
 from pydantic import SecretStr
 
 from oauth.keeper.keeper import FreshCredential, Keeper, NotUsable, Outcome, Why
-from proxy.model import Fresh, Reason, Unavailable
+from proxy.model import CredentialAnswer, Fresh, Reason, Unavailable
 from vault.model import ConnectionKey
 
 
@@ -25,11 +25,11 @@ class KeeperSource:
         self._version: int | None = None
         self._stored: tuple[SecretStr, ...] = ()
 
-    async def fresh(self, connection: str) -> Fresh | Unavailable:
+    async def fresh(self, connection: str) -> CredentialAnswer:
         """The credential of a connection of this run."""
         return self._answer(await self._keeper.fresh(self._keys[connection]))
 
-    async def fresh_once(self, connection: str) -> Fresh | Unavailable:
+    async def fresh_once(self, connection: str) -> CredentialAnswer:
         """The same for a request that cannot be sent again."""
         return self._answer(await self._keeper.fresh_once(self._keys[connection]))
 
@@ -54,11 +54,11 @@ class KeeperSource:
             self._version = version
         return self._stored
 
-    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> Fresh | Unavailable:
+    async def recovered(self, connection: str, generation: int, body: bytes = b"") -> CredentialAnswer:
         """A credential to replay a request with that was answered 401; or why there is none."""
         return self._answer(await self._keeper.recovered(self._keys[connection], generation, body))
 
-    def _answer(self, outcome: Outcome) -> Fresh | Unavailable:
+    def _answer(self, outcome: Outcome) -> CredentialAnswer:
         match outcome:
             case FreshCredential(value=value, generation=generation):
                 return Fresh(value, generation)

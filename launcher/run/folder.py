@@ -13,7 +13,8 @@ from pathlib import Path
 
 from launcher.child.signals import ending_in_order
 from launcher.errors import LauncherError
-from vault.files import private_folders
+from vault.files import PRIVATE_FOLDER, private_folders, write_private
+from vault.locks import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def run_folder(runs: Path) -> Iterator[RunFolder]:
     with _mapped_errors(runs), locked(runs / ".lock"):
         _remove_dead(runs)
         path = runs / secrets.token_hex(8)
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=PRIVATE_FOLDER)
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(held, fcntl.LOCK_EX)
     try:
@@ -55,13 +56,6 @@ def run_folder(runs: Path) -> Iterator[RunFolder]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(held)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a new file that only this user can read. Raises: OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _remove_dead(runs: Path) -> None:
@@ -82,17 +76,6 @@ def _is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made where there is none. Waits for others. Raises: OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

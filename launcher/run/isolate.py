@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from launcher.child.child import Child, fork_child
 from launcher.errors import LauncherError, UsageProblem
@@ -83,27 +83,36 @@ def isolated_child(
 
     wanted = Level.SANDBOX if given.sandbox else Level.GUARD
     outcome = fork_isolated(wanted, facts, wishes, fork)
-    if isinstance(outcome, NotIsolated):
-        raise _refusal(outcome.failed)
-    if outcome.failed:
-        first = outcome.failed[0]
+    match outcome:
+        case NotIsolated(failed):
+            raise _refusal(failed)
+        case Isolated():
+            _tell_weaker(outcome, wanted, facts, notices)
+            if given.sandbox:
+                _tell_lost(facts, wishes, notices)
+            return outcome
+        case never:
+            assert_never(never)
+
+
+def _tell_weaker(isolated: Isolated[Child], wanted: Level, facts: Facts, notices: Notices) -> None:
+    """What the level does without, and where another one stands in for it."""
+    if isolated.failed:
+        first = isolated.failed[0]
         cause = explain(first.failure.step, first.failure.number, read_host())
-        instead = f"{outcome.level} stands in: {_DIFFERENT[outcome.level]}"
+        instead = f"{isolated.level} stands in: {_DIFFERENT[isolated.level]}"
         remedy = cause.remedy
         inside = [path for path in facts.code if Path(path).is_relative_to(facts.working_folder)]
-        if outcome.level is Level.LANDLOCK and inside:
+        if isolated.level is Level.LANDLOCK and inside:
             remedy = f"install authsome outside of {facts.working_folder}; and {remedy}"
         notices.warning(f"{first.level} is not available: {cause.text}; {instead}", remedy)
     # A sandbox has a network of its own, where there are no other abstract sockets.
-    if Step.SCOPE in outcome.missing and facts.abstract and not given.sandbox:
+    if Step.SCOPE in isolated.missing and facts.abstract and wanted is not Level.SANDBOX:
         notices.warning(
             f"the program can reach your daemons' abstract sockets, such as {facts.abstract[0]}: "
             "the kernel cannot fence them off",
             "give <set sandbox>, or use Linux from 6.12 on with Landlock",
         )
-    if given.sandbox:
-        _tell_lost(facts, wishes, notices)
-    return outcome
 
 
 def require_possible(lacking: str | None) -> None:

@@ -37,7 +37,6 @@ from oauth.errors import ProviderInvalid, ProviderUnknown
 from oauth.keeper.circuit import CircuitState
 from oauth.outcome import log_in
 from oauth.provider import Provider
-from oauth.registry import Registered
 from proxy.audit import DECISION_CIRCUIT
 from proxy.dial import Dialer
 from proxy.model import PLACEHOLDER, Event, Rule
@@ -46,7 +45,8 @@ from proxy.resend import resend_over
 from proxy.server import RunningProxy, running_proxy
 from vault.errors import FormatTooNew, RecordDamaged
 from vault.files import private_folders
-from vault.model import DEFAULT_NAME, ApiKey, Connection, ConnectionKey, OAuthTokens, Status, Versioned
+from vault.model import DEFAULT_NAME, ApiKey, ConnectionKey, OAuthTokens, Status
+from vault.vault import StoredConnection, readable
 
 BUNDLE: Final = "bundle.pem"
 EXTRA: Final = "ca.pem"
@@ -198,27 +198,23 @@ def _plan(app: App, given: RunInput) -> _Plan:
         available = [key for key in available if key not in defaults or _is_usable(app, key, stored[key])]
     keys = choose(available, app.settings.profile, given.providers, given.connections)
     for key in keys:
-        record = stored[key]
-        if not isinstance(record, Versioned):
-            raise record
-        require_confirmed(key, record.value, app.registry.get(key.provider).provider)
-        if record.value.current_status(app.now()) is Status.EXPIRED:
+        connection = readable(stored[key])
+        require_confirmed(key, connection, app.registry.get(key.provider).provider)
+        if connection.current_status(app.now()) is Status.EXPIRED:
             app.notices.warning(f"{key} has expired: its requests will be refused", f"run {log_in(key)}")
     providers = {key.provider: app.registry.get(key.provider).provider for key in keys}
-    known = [found.provider for found in app.registry.all() if isinstance(found, Registered)]
+    known = [found.provider for found in app.registry.valid()]
     known += providers.values()
     inherited = hand_down(app.environ, given.environment, known, _secrets(app, stored), app.notices)
     return _Plan(keys, providers, rules_for(keys, providers, _limits(given)), inherited)
 
 
-def _secrets(
-    app: App, stored: Mapping[ConnectionKey, Versioned[Connection] | RecordDamaged | FormatTooNew]
-) -> set[str]:
+def _secrets(app: App, stored: Mapping[ConnectionKey, StoredConnection]) -> set[str]:
     """What the vault holds of this profile, in the clear: to be compared with, and forgotten."""
     found: list[SecretStr | None] = []
     for record in stored.values():
-        if isinstance(record, Versioned):
-            match record.value.credential:
+        with suppress(RecordDamaged, FormatTooNew):
+            match readable(record).credential:
                 case OAuthTokens(access_token=access, refresh_token=refresh):
                     found += [access, refresh]
                 case ApiKey(value=key):
@@ -236,15 +232,11 @@ def _limits(given: RunInput) -> list[tuple[Permit, ...]]:
     return [permits(given.allow, "<set allow>"), (READ_ONLY,) if given.read_only else ()]
 
 
-def _is_usable(
-    app: App, key: ConnectionKey, record: Versioned[Connection] | RecordDamaged | FormatTooNew
-) -> bool:
+def _is_usable(app: App, key: ConnectionKey, record: StoredConnection) -> bool:
     """Whether a connection that nobody named can be offered; one that cannot must not stop the others."""
     try:
         provider = app.registry.get(key.provider).provider
-        if not isinstance(record, Versioned):
-            raise record
-        require_confirmed(key, record.value, provider)
+        require_confirmed(key, readable(record), provider)
     except (ProviderUnknown, ProviderInvalid, RecordDamaged, FormatTooNew, NotConfirmed) as error:
         app.notices.warning(f"{key} is not offered: {error}", error.hint)
         return False

@@ -116,7 +116,7 @@ class App:
         try:
             return self.registry.get(name)
         except ProviderUnknown as error:
-            names = [found.provider.name for found in self.registry.all() if isinstance(found, Registered)]
+            names = [found.provider.name for found in self.registry.valid()]
             raise ProviderUnknown(str(error), did_you_mean(near(name, names), error.hint)) from error
 
     def key(self, provider: str, name: str) -> ConnectionKey:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from oauth.keeper.freshness import is_alive, is_due
 from oauth.outcome import FreshCredential, Outcome, dead, login_needed, nothing_stored, unconfirmed
 from oauth.reach import widened
-from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status, Versioned
+from vault.model import ApiKey, Connection, ConnectionKey, OAuthTokens, Reach, Status, Versioned, tokens_of
 
 Record = Versioned[Connection]
 
@@ -22,6 +22,10 @@ class Due:
     record: Record
     tokens: OAuthTokens
     refresh_token: SecretStr
+
+
+Judgement = Outcome | Due
+"""What a record is good for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,7 @@ class Demand:
     """The refresh token that was used already, for tokens that are still to be stored."""
 
 
-def judge(
-    key: ConnectionKey, record: Record | None, wanted: Reach, now: float, demand: Demand
-) -> Outcome | Due:
+def judge(key: ConnectionKey, record: Record | None, wanted: Reach, now: float, demand: Demand) -> Judgement:
     """What to do with a record at `now`, in seconds since the epoch; `wanted` is where it would be sent."""
     if record is None:
         return nothing_stored(key)
@@ -59,7 +61,7 @@ def judge(
 
 def _judge_tokens(
     key: ConnectionKey, record: Record, tokens: OAuthTokens, now: float, demand: Demand
-) -> Outcome | Due:
+) -> Judgement:
     if tokens.refresh_token is None:
         if is_alive(tokens, now):
             return as_it_is(record, tokens)
@@ -77,15 +79,8 @@ def as_it_is(record: Record, tokens: OAuthTokens) -> FreshCredential:
 
 def living(record: Record | None, now: float) -> FreshCredential | None:
     """The stored OAuth token while it lives, for when it could not be refreshed."""
-    if record is None:
-        return None
-    match record.value.credential:
-        case OAuthTokens() as tokens:
-            return as_it_is(record, tokens) if is_alive(tokens, now) else None
-        case ApiKey():
-            return None
-        case never:
-            assert_never(never)
+    tokens = tokens_of(record.value.credential) if record else None
+    return as_it_is(record, tokens) if record and tokens and is_alive(tokens, now) else None
 
 
 def value_of(connection: Connection) -> SecretStr:
@@ -99,10 +94,5 @@ def value_of(connection: Connection) -> SecretStr:
 
 def refresh_token_of(connection: Connection) -> SecretStr | None:
     """The refresh token, where the connection has one."""
-    match connection.credential:
-        case OAuthTokens() as tokens:
-            return tokens.refresh_token
-        case ApiKey():
-            return None
-        case never:
-            assert_never(never)
+    tokens = tokens_of(connection.credential)
+    return tokens.refresh_token if tokens else None

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, assert_never
 
 from pydantic import SecretStr
 
@@ -19,7 +19,7 @@ from oauth.client import OAuthClient
 from oauth.errors import OAuthError
 from oauth.keeper.circuit import CircuitState
 from oauth.keeper.freshness import due_in
-from oauth.keeper.judge import Demand, Due, judge, living, value_of
+from oauth.keeper.judge import Demand, Due, Judgement, judge, living, value_of
 from oauth.keeper.recovery import Recovery, remember, said_lately, taken, unexplained
 from oauth.keeper.refresh import LOCK_WAIT, ConnectionStore, Refresher
 from oauth.keeper.watch import Pace, Unsaved, Watch, demand_of, running
@@ -31,6 +31,7 @@ from oauth.outcome import (
     Why,
     aside,
     cut_off,
+    generation_of,
     lost,
     refresh_failed,
     refused,
@@ -38,7 +39,7 @@ from oauth.outcome import (
 from oauth.provider import Provider
 from oauth.reach import reach_of
 from vault.errors import VaultError
-from vault.model import Connection, ConnectionKey, OAuthTokens, Status, Versioned
+from vault.model import Connection, ConnectionKey, Status, Versioned, tokens_of
 
 __all__ = [
     "CircuitState",
@@ -111,9 +112,14 @@ class Keeper:
             found = self._judge(key, watch)
         except VaultError as error:
             return NotUsable(Why.UNAVAILABLE, str(error), error.hint)
-        if isinstance(found, Due):
-            found = await self._refreshed(key, watch)
-        return self._unless_dead(key, watch, found)
+        match found:
+            case Due():
+                outcome = await self._refreshed(key, watch)
+            case FreshCredential() | NotUsable():
+                outcome = found
+            case never:
+                assert_never(never)
+        return self._unless_dead(key, watch, outcome)
 
     async def fresh_once(self, key: ConnectionKey) -> Outcome:
         """As `fresh`, for a request that cannot be sent again, until `ended` is told of it.
@@ -125,8 +131,8 @@ class Keeper:
         if watch and watch.holding and (refresh := running(watch.refresh)):
             await self._wait(refresh)
         outcome = await self.fresh(key)
-        if isinstance(outcome, FreshCredential):
-            self._watch(key).flights[outcome.generation] += 1
+        if (generation := generation_of(outcome)) is not None:
+            self._watch(key).flights[generation] += 1
         return outcome
 
     def ended(self, key: ConnectionKey, generation: int) -> None:
@@ -254,7 +260,7 @@ class Keeper:
     def _judged_at(self, watch: Watch) -> float:
         return watch.now(self._now(), self._pace.steady())
 
-    def _judge(self, key: ConnectionKey, watch: Watch) -> Outcome | Due:
+    def _judge(self, key: ConnectionKey, watch: Watch) -> Judgement:
         record = self._record(key, watch)
         return judge(key, record, watch.reach, self._judged_at(watch), demand_of(watch))
 
@@ -296,8 +302,11 @@ class Keeper:
                 if not watch.circuit.refuses(generation, self._pace.steady()):
                     return found
                 found = unexplained(key)
-            case NotUsable(why=why) if why is not Why.DEAD:
-                return found
+            case NotUsable(why=why):
+                if why is not Why.DEAD:
+                    return found
+            case never:
+                assert_never(never)
         watch.circuit.answered += 1
         return replace(found, body=watch.circuit.body)
 
@@ -314,17 +323,20 @@ class Keeper:
         if record is not None and watch.jitter[0] != record.generation:
             watch.jitter = (record.generation, JITTER * self._pace.random())
         demand, now = replace(demand_of(watch), ahead=watch.jitter[1]), self._judged_at(watch)
-        found = judge(key, record, watch.reach, now, demand)
-        if isinstance(found, Due):
-            if failure := watch.pausing(self._pace.steady()):
-                return max(SHORTEST_NAP, failure.until - self._pace.steady())
-            await asyncio.wait({self._refresh(key, watch, demand)})
-            return SHORTEST_NAP
-        credential = record.value.credential if record else None
-        if isinstance(found, NotUsable) or not isinstance(credential, OAuthTokens):
-            return LONGEST_NAP
-        wait = due_in(credential, now, demand.ahead)
-        return min(LONGEST_NAP, wait or LONGEST_NAP)
+        match judge(key, record, watch.reach, now, demand):
+            case Due():
+                if failure := watch.pausing(self._pace.steady()):
+                    return max(SHORTEST_NAP, failure.until - self._pace.steady())
+                await asyncio.wait({self._refresh(key, watch, demand)})
+                return SHORTEST_NAP
+            case FreshCredential():
+                tokens = tokens_of(record.value.credential) if record else None
+                wait = due_in(tokens, now, demand.ahead) if tokens else None
+                return min(LONGEST_NAP, wait or LONGEST_NAP)
+            case NotUsable():
+                return LONGEST_NAP
+            case never:
+                assert_never(never)
 
 
 def _losses(key: ConnectionKey, watch: Watch) -> list[Loss]:

@@ -16,7 +16,7 @@ from oauth.errors import OAuthError
 from oauth.health import check_url, vouches
 from oauth.keeper.judge import Demand, value_of
 from oauth.keeper.watch import Pace, Watch, demand_of, running
-from oauth.outcome import NotUsable, Outcome, dead, vouched
+from oauth.outcome import NotUsable, Outcome, dead, generation_of, vouched
 from oauth.provider import Provider
 from vault.model import ConnectionKey
 
@@ -75,7 +75,7 @@ class Recovery:
         if busy is not None:
             # It may be this very refresh that ended the old token's life.
             outcome = await asyncio.shield(busy)
-            if isinstance(outcome, NotUsable) or outcome.generation != generation:
+            if generation_of(outcome) != generation:
                 return outcome
             if self._was_tried(watch, generation):
                 return said_lately(key, watch, generation)
@@ -91,11 +91,12 @@ class Recovery:
             # Shielded: the refresh outlives whoever asked for it.
             refresh = self._refresh(key, watch, replace(demand_of(watch), rejected=generation))
             outcome = await asyncio.shield(refresh)
-            if isinstance(outcome, NotUsable):
+            brought = generation_of(outcome)
+            if brought is None:
                 return outcome
-            if outcome.generation != generation:
-                watch.tried |= {outcome.generation}
-                watch.brought = outcome.generation
+            if brought != generation:
+                watch.tried |= {brought}
+                watch.brought = brought
                 return outcome
         watch.circuit.struck(generation, self._pace.steady())
         failure = watch.pausing(self._pace.steady(), needed=True)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, GrantRefused, OAuthError
@@ -18,7 +18,7 @@ from oauth.keeper.judge import Demand, Due, judge, living, refresh_token_of
 from oauth.keeper.retry import wait_before_retry
 from oauth.keeper.watch import Pace, Unsaved, Watch
 from oauth.outcome import FreshCredential, NotUsable, Outcome, Why, dead, refresh_failed
-from oauth.provider import OAuth2, Provider
+from oauth.provider import Provider, as_oauth2
 from vault.errors import Conflict, KeptAside, LockTimeout, VaultError
 from vault.model import ClientRegistration, Connection, ConnectionKey, OAuthTokens, Status, Versioned
 
@@ -128,11 +128,14 @@ class Refresher:
                 found = judge(key, watch.record, watch.reach, self._judged_at(watch), demand)
                 self._step("read")
                 watch.settle()
-                if isinstance(found, Due):
-                    awaits = demand.rejected != found.record.generation and not self.closing
-                    outcome = await self._refresh_locked(key, watch, found, awaits=awaits)
-                else:
-                    outcome = found
+                match found:
+                    case Due():
+                        awaits = demand.rejected != found.record.generation and not self.closing
+                        outcome = await self._refresh_locked(key, watch, found, awaits=awaits)
+                    case FreshCredential() | NotUsable():
+                        outcome = found
+                    case never:
+                        assert_never(never)
             self._step("released")
         except VaultError as error:
             return self.failed(watch, NotUsable(Why.UNAVAILABLE, str(error), error.hint), error)
@@ -187,9 +190,9 @@ class Refresher:
             watch.holding = False
 
     async def _ask(self, key: ConnectionKey, watch: Watch, tokens: OAuthTokens) -> OAuthTokens:
-        auth = self._providers(key.provider).auth
+        auth = as_oauth2(self._providers(key.provider).auth)
         registered = self._store.client(key.profile, key.provider)
-        if not isinstance(auth, OAuth2) or registered is None:
+        if auth is None or registered is None:
             raise ClientRefused("no client id and secret are stored for the provider")
         began, tries = self._pace.steady(), 0
         while True:
@@ -266,10 +269,14 @@ class Refresher:
         """What somebody else stored while we asked the provider: a race that was lost, not a dead login."""
         watch.observe(self._store.connection(key), self._now(), self._pace.steady())
         found = judge(key, watch.record, watch.reach, self._judged_at(watch), Demand())
-        if not isinstance(found, Due):
-            return found
-        changed = LockTimeout(f"{key} was changed meanwhile", "try again")
-        return self.failed(watch, NotUsable(Why.UNAVAILABLE, str(changed), changed.hint), changed)
+        match found:
+            case FreshCredential() | NotUsable():
+                return found
+            case Due():
+                changed = LockTimeout(f"{key} was changed meanwhile", "try again")
+                return self.failed(watch, NotUsable(Why.UNAVAILABLE, str(changed), changed.hint), changed)
+            case never:
+                assert_never(never)
 
     @asynccontextmanager
     async def _locked(self, key: ConnectionKey, last: bool) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 from pydantic import SecretStr
 
@@ -21,9 +21,9 @@ from oauth.login.page import AccessDenied, Brought, Code, CodeRoutes, KeyRoutes
 from oauth.login.page_door import Door
 from oauth.login.page_server import LOOPBACK, listen, serving
 from oauth.protocol import CALLBACK_PATH, LOGIN_PORT, RANDOM_BYTES, authorization_url, url_safe
-from oauth.provider import OAuth2, Provider, StaticKey
+from oauth.provider import OAuth2, Provider, StaticKey, as_oauth2
 from oauth.reach import reach_of
-from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens
+from vault.model import ApiKey, ClientRegistration, Connection, OAuthTokens, tokens_of
 
 LOGIN_TIMEOUT: Final = 600.0
 """Seconds that a login waits for the browser: long enough to register an application meanwhile."""
@@ -210,8 +210,7 @@ async def key_login(
 
     Raises: LoginFailed (timeout, port in use), and what `on_login` raises.
     """
-    if not isinstance(provider.auth, StaticKey):
-        raise ValueError("the provider has no static key")
+    auth = _static_key(provider)
     if value is not None:
         connection = _connection(provider, ApiKey(value=value), now())
         on_login(connection)
@@ -220,7 +219,7 @@ async def key_login(
     with listen(port) as listener:
         key: Brought[SecretStr] = Brought(command, words)
         path, door = _door(randbytes, announce)
-        routes = KeyRoutes(provider=provider, auth=provider.auth, door=door, key=key)
+        routes = KeyRoutes(provider=provider, auth=auth, door=door, key=key)
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}{path}"
         async with serving(listener, routes.answer), _inviting(url, open_browser, announce, door):
             with key:
@@ -244,22 +243,31 @@ async def revoke(
 
     Raises: the errors of `oauth.errors` where the provider did not confirm; the token may still live.
     """
-    tokens = connection.credential
-    if not isinstance(provider.auth, OAuth2) or not isinstance(tokens, OAuthTokens):
-        return False
-    if provider.auth.revocation_url is None or client is None:
+    auth, tokens = as_oauth2(provider.auth), tokens_of(connection.credential)
+    if auth is None or tokens is None or auth.revocation_url is None or client is None:
         return False
     if tokens.refresh_token is not None:
-        await oauth.revoke(provider.auth, client, tokens.refresh_token, "refresh_token")
+        await oauth.revoke(auth, client, tokens.refresh_token, "refresh_token")
     else:
-        await oauth.revoke(provider.auth, client, tokens.access_token, "access_token")
+        await oauth.revoke(auth, client, tokens.access_token, "access_token")
     return True
 
 
 def _oauth2(provider: Provider) -> OAuth2:
-    if not isinstance(provider.auth, OAuth2):
+    auth = as_oauth2(provider.auth)
+    if auth is None:
         raise ValueError("the provider does not use OAuth")
-    return provider.auth
+    return auth
+
+
+def _static_key(provider: Provider) -> StaticKey:
+    match provider.auth:
+        case StaticKey() as auth:
+            return auth
+        case OAuth2():
+            raise ValueError("the provider has no static key")
+        case never:
+            assert_never(never)
 
 
 def _door(randbytes: Callable[[int], bytes], warn: Callable[[str], None]) -> tuple[str, Door]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
 from vault.keys.file import ANEW, KEY_ID, NewKey, key_text, parse_key
-from vault.keys.wrapping import FromKeyring, KeySlot, key_id
+from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, KeySlot, key_id
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -50,37 +50,37 @@ class Keyring:
         return self._stored(f"{self._randbytes(8).hex()}-1")
 
     def unlock(self, slot: KeySlot) -> bytes:
-        if not isinstance(slot.origin, FromKeyring):
+        entry = _entry_of(slot)
+        if entry is None:
             raise KeyUnavailable("this vault's key is not in the keyring", "see <vault key>")
-        key = self._found(slot.origin.entry, slot.key_id)
+        key = self._found(entry, slot.key_id)
         if key is not None:
             return key
-        self._read(slot.origin.entry)
+        self._read(entry)
         raise KeyUnavailable(
             "the key in the keyring is not the one that this vault was made with",
             f"restore the keyring, or restore the vault from a backup; {ANEW}",
         )
 
     def stage(self, present: KeySlot) -> NewKey:
-        match present.origin:
-            case FromKeyring(entry=entry):
-                self._keep(entry, present.key_id)
-                return self._stored(_sibling(entry))
-            case _:
-                return self.create()
+        entry = _entry_of(present)
+        if entry is None:
+            return self.create()
+        self._keep(entry, present.key_id)
+        return self._stored(_sibling(entry))
 
     def leave(self, present: KeySlot) -> None:
         """The key stays where it is until the vault is written."""
 
     def settle(self, slot: KeySlot, former: KeySlot | None = None) -> None:
-        if isinstance(slot.origin, FromKeyring):
+        if (entry := _entry_of(slot)) is not None:
             # Now, as the vault may be replaced by a backup, and then its places are written anew.
-            self._keep(slot.origin.entry, slot.key_id)
-            self._delete(_sibling(slot.origin.entry))
-        elif former is not None and isinstance(former.origin, FromKeyring):
-            self._keep(former.origin.entry, former.key_id)
-            for entry in (former.origin.entry, _sibling(former.origin.entry)):
-                self._delete(entry)
+            self._keep(entry, slot.key_id)
+            self._delete(_sibling(entry))
+        elif former is not None and (entry := _entry_of(former)) is not None:
+            self._keep(entry, former.key_id)
+            for place in (entry, _sibling(entry)):
+                self._delete(place)
 
     @property
     def unsettled(self) -> bool:
@@ -139,6 +139,17 @@ class Keyring:
 
 def _parsed(text: str, entry: str) -> bytes:
     return parse_key(text.encode(), f"{SERVICE}/{entry} in the keyring", "restore the keyring")
+
+
+def _entry_of(slot: KeySlot) -> str | None:
+    """The keyring's entry that holds the key; None where it is not there."""
+    match slot.origin:
+        case FromKeyring(entry=entry):
+            return entry
+        case FromFile() | FromDescriptor() | FromPassphrase():
+            return None
+        case never:
+            assert_never(never)
 
 
 def _sibling(entry: str) -> str:

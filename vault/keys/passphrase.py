@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from vault.envelope import KEY_BYTES
 from vault.errors import KeyUnavailable
 from vault.keys.file import ANEW, NewKey, NothingKept
-from vault.keys.wrapping import FromPassphrase, KeySlot, key_id
+from vault.keys.wrapping import FromDescriptor, FromFile, FromKeyring, FromPassphrase, KeySlot, key_id
 
 MIN_LENGTH: Final = 8
 """Characters; the least that NIST SP 800-63B (2017) section 5.1.1.1 allows."""
@@ -72,11 +72,16 @@ class Passphrase(NothingKept):
         return NewKey(_derived(passphrase, origin), origin)
 
     def unlock(self, slot: KeySlot) -> bytes:
-        if not isinstance(slot.origin, FromPassphrase):
-            raise KeyUnavailable("this vault is not opened by a passphrase", "see <vault key>")
+        match slot.origin:
+            case FromPassphrase() as origin:
+                pass
+            case FromFile() | FromDescriptor() | FromKeyring():
+                raise KeyUnavailable("this vault is not opened by a passphrase", "see <vault key>")
+            case never:
+                assert_never(never)
         if self._answer is None:
             self._answer = self._ask()
-        key = _derived(self._answer, slot.origin)
+        key = _derived(self._answer, origin)
         if key_id(key) != slot.key_id:
             raise KeyUnavailable("the passphrase is wrong", f"try again; {ANEW}")
         return key

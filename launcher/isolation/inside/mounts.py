@@ -83,8 +83,8 @@ def carry_out(operations: Sequence[Operation], memory: int) -> None:
     try:
         with step(Step.KEEP):
             for operation in operations:
-                if isinstance(operation, Restore | Overlay):
-                    kept[operation.path] = _keep(operation.path)
+                if (path := _kept_path(operation)) is not None:
+                    kept[path] = _keep(path)
         for operation in operations:
             _one(operation, kept, written)
     finally:
@@ -92,6 +92,17 @@ def carry_out(operations: Sequence[Operation], memory: int) -> None:
             os.close(written.descriptor)
         for found in kept.values():
             os.close(found.descriptor)
+
+
+def _kept_path(operation: Operation) -> str | None:
+    """Where what was there at the beginning is needed later."""
+    match operation:
+        case Restore(path=path) | Overlay(path=path):
+            return path
+        case Hide() | Seal() | Mask() | Scratch() | Freeze() | FreezeAll() | Terminals() | Processes():
+            return None
+        case _:
+            assert_never(operation)
 
 
 def _one(operation: Operation, kept: Mapping[str, _Kept], written: _Memory) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from launcher.isolation.model import Facts, Level, Listen, Plan, Wishes
 from launcher.isolation.plan import make_plan
-from launcher.isolation.progress import Failed, Ready, receive, report_channel
+from launcher.isolation.progress import Failed, Progress, Ready, receive, report_channel
 from launcher.isolation.steps import Step
 
 FALLBACKS: Final = {
@@ -65,23 +65,28 @@ class NotIsolated:
     failed: tuple[Attempt, ...]
 
 
-def fork_isolated[C: Abandonable](
-    wanted: Level, facts: Facts, wishes: Wishes, fork: Fork[C]
-) -> Isolated[C] | NotIsolated:
+type Isolation[C: Abandonable] = Isolated[C] | NotIsolated
+
+
+def fork_isolated[C: Abandonable](wanted: Level, facts: Facts, wishes: Wishes, fork: Fork[C]) -> Isolation[C]:
     """Fork children until one is set up. Raises: OSError, where none can be forked."""
     failed: list[Attempt] = []
     for level in FALLBACKS[wanted]:
         plan = make_plan(level, facts, wishes)
         child, outcome = fork_as_planned(plan, fork)
-        if isinstance(outcome, Ready):
-            listeners = tuple(zip(plan.listeners, outcome.sockets, strict=True))
-            return Isolated(child, level, listeners, outcome.missing, tuple(failed))
-        child.abandon()
-        failed.append(Attempt(level, outcome))
+        match outcome:
+            case Ready(missing, sockets):
+                listeners = tuple(zip(plan.listeners, sockets, strict=True))
+                return Isolated(child, level, listeners, missing, tuple(failed))
+            case Failed():
+                child.abandon()
+                failed.append(Attempt(level, outcome))
+            case never:
+                assert_never(never)
     return NotIsolated(tuple(failed))
 
 
-def fork_as_planned[C: Abandonable](plan: Plan, fork: Fork[C]) -> tuple[C, Ready | Failed]:
+def fork_as_planned[C: Abandonable](plan: Plan, fork: Fork[C]) -> tuple[C, Progress]:
     """Fork one child and wait for its report. Raises: OSError."""
     receiver, sender = report_channel()
     child = fork(lambda: _prepare(plan, receiver, sender))

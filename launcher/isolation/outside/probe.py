@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from launcher.isolation.causes import Cause, Host, explain
 from launcher.isolation.measure.survey import survey
@@ -45,6 +45,17 @@ class Fails:
 Probe = Works | Fails
 
 
+def working_level(probe: Probe) -> Level | None:
+    """The level, where it works."""
+    match probe:
+        case Works(level):
+            return level
+        case Fails():
+            return None
+        case never:
+            assert_never(never)
+
+
 @dataclass(slots=True)
 class _Trial:
     pid: int
@@ -76,6 +87,8 @@ def _probe(level: Level, facts: Facts, host: Host) -> Probe:
             return Works(level, missing)
         case Failed(step, number):
             return Fails(level, step, number, explain(step, number, host))
+        case never:
+            assert_never(never)
 
 
 def _fork(prepare: Callable[[], None]) -> _Trial:
