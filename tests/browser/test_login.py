@@ -16,6 +16,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from launcher.text.words import words
 from oauth.client import OAuthClient
 from oauth.errors import ClientRefused, LoginFailed
 from oauth.login.flows import LoginResult, browser_login, key_login
@@ -107,6 +108,7 @@ async def scene(client: ClientRegistration | None = None) -> AsyncIterator[Scene
                     now=time.time,
                     randbytes=secrets.token_bytes,
                     open_browser=open_browser,
+                    words=words,
                     announce=said.append,
                     on_client=stored.append,
                     on_login=lambda _result: None,
@@ -194,8 +196,8 @@ async def test_wrong_secret() -> None:
         await login.browser.shows("Not connected")
         page = await login.browser.text("main")
         await login.browser.screenshot("6-wrong-secret")
-    assert "authsome login discord --new-application" in caught.value.hint
-    assert caught.value.hint[1:] in page
+    assert "<login discord new_application>" in caught.value.hint
+    assert words(caught.value.hint)[1:] in page
     assert "canary" not in page
 
 
