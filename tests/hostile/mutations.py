@@ -358,7 +358,11 @@ WIRE: Final = (
     ),
     Mutation(
         "escapes within escapes are searched",
-        (SPELLING, "                text = plain\n", "                return\n"),
+        (
+            SPELLING,
+            "(_REFERENCE, _LOOSE_REFERENCE):\n        for _ in range(_MAX_LAYERS):\n",
+            "(_LOOSE_REFERENCE,):\n        for _ in range(1):\n",
+        ),
         echoes(21),
     ),
     Mutation(
